@@ -1,0 +1,87 @@
+package genserver
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Router carries messages out of this process. A System without one knows its
+// own servers only. The node package implements it over NATS.
+//
+// Its methods are called from the caller's goroutine, many at once.
+type Router interface {
+	// Request sends a call and waits for its answer until ctx ends. The error
+	// is an *Error, whose Undelivered the implementation answers for.
+	Request(ctx context.Context, m *Outgoing) (Body, error)
+
+	// Publish sends a cast or an info. Nil says that it has left, not that it
+	// arrived; ErrNoProcess that the name is known to have no owner.
+	Publish(ctx context.Context, m *Outgoing) error
+
+	// Claim makes this node the owner of a cluster-wide name, or refuses with
+	// ErrNameTaken and the holder's name.
+	Claim(ctx context.Context, name string) (Claim, error)
+}
+
+// Claim is the ownership of a cluster-wide name. It outlives the generations
+// of the server that bears the name.
+type Claim interface {
+	// Epoch grows with every change of owner; see Context.Epoch.
+	Epoch() uint64
+	// Release gives the name back; others may claim it at once.
+	Release(ctx context.Context) error
+}
+
+// Outgoing is a message on its way to another node.
+type Outgoing struct {
+	Envelope
+	// Node names the node to send to; empty for the owner of the cluster-wide name.
+	Node string
+	// Message is the message as the caller gave it, for the Router to encode.
+	Message Message
+}
+
+// Incoming is a message from another node, or from a plain NATS client.
+type Incoming struct {
+	Envelope
+	// Body is the payload. It is decoded in the server's goroutine.
+	Body Body
+	// Reply takes a call's answer; nil for a cast or an info.
+	Reply Replier
+}
+
+// Envelope is what both ends know of a message besides its payload.
+type Envelope struct {
+	// To is the server's name.
+	To string
+	// Kind is how the message arrives.
+	Kind Kind
+	// Op is the message's op; empty where only the payload's tag has it.
+	Op string
+	// From names the server that sends, empty outside of any server.
+	From string
+	// FromNode names the sender's node, empty if that is not a node's.
+	FromNode string
+	// Deadline is when the caller stops waiting; zero for never.
+	Deadline time.Time
+	// Span is the sender's span.
+	Span trace.SpanContext
+	// Chain names the servers, as node/name, that wait for this call's answer,
+	// outermost first.
+	Chain []string
+}
+
+// Body is a payload in some encoding.
+type Body interface {
+	// Decode reads the payload into v, a pointer. It may be called again.
+	Decode(v any) error
+}
+
+// Replier takes the answer to one call.
+type Replier interface {
+	// Reply is called once, with a value to encode or with an *Error. It is
+	// called from the server's goroutine or from Deliver's, and must not block.
+	Reply(v any, err error)
+}
