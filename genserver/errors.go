@@ -25,6 +25,9 @@ type Error struct {
 	Undelivered bool
 	// Reason is why the server ended, for ErrExit.
 	Reason *Error
+
+	// cause is the caller's own context's error; it never crosses the wire.
+	cause error
 }
 
 // Error is "server: code: text", as far as these are known.
@@ -48,10 +51,13 @@ func (e *Error) Error() string {
 }
 
 // Is matches any *Error of the same code, so that a sentinel matches its
-// detailed form, from this node or another.
+// detailed form, from this node or another. An ErrTimeout of a context that
+// ended matches the context's error too.
 func (e *Error) Is(target error) bool {
-	var t *Error
-	return errors.As(target, &t) && t.Code == e.Code
+	if t, ok := target.(*Error); ok { //nolint:errorlint // Is compares with target itself.
+		return t.Code == e.Code
+	}
+	return e.cause != nil && errors.Is(e.cause, target)
 }
 
 // Unwrap is the reason a server ended, so that errors.Is finds it in an ErrExit.
@@ -116,23 +122,23 @@ var (
 
 // codeText is what Error says for the runtime's codes.
 var codeText = map[string]string{
-	"no_process": "no such process",
-	"exit": "server exited",
-	"node_down": "node is down",
-	"overloaded": "mailbox is full",
-	"timeout": "no reply in time",
-	"unknown_op": "unknown op",
-	"call_cycle": "call cycle",
+	"no_process":  "no such process",
+	"exit":        "server exited",
+	"node_down":   "node is down",
+	"overloaded":  "mailbox is full",
+	"timeout":     "no reply in time",
+	"unknown_op":  "unknown op",
+	"call_cycle":  "call cycle",
 	"bad_payload": "bad payload",
-	"moved": "server has moved",
-	"draining": "node is draining",
+	"moved":       "server has moved",
+	"draining":    "node is draining",
 	"unavailable": "unavailable",
-	"fenced": "sender is fenced",
-	"name_taken": "name is taken",
-	"normal": "normal",
-	"shutdown": "shutdown",
-	"killed": "killed",
-	"panic": "panic",
+	"fenced":      "sender is fenced",
+	"name_taken":  "name is taken",
+	"normal":      "normal",
+	"shutdown":    "shutdown",
+	"killed":      "killed",
+	"panic":       "panic",
 }
 
 // NewError makes an error that handlers can return and callers can match with
@@ -159,4 +165,72 @@ func userCode(code string) bool {
 func NotDelivered(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Undelivered
+}
+
+// about is a copy of the error that names the server it concerns.
+func (e *Error) about(server string) *Error {
+	c := *e
+	c.Server = server
+	return &c
+}
+
+// undelivered is a new error of a sentinel's code, for a message that reached
+// no handler.
+func undelivered(kind *Error, server, format string, args ...any) *Error {
+	return &Error{Code: kind.Code, Server: server, Text: fmt.Sprintf(format, args...), Undelivered: true}
+}
+
+// handlerError is what a caller gets of an error that a handler returned.
+// Codes of the runtime's own belong to some other call, one that the handler
+// made, so they don't pass: the caller must not mistake a timeout or a
+// refusal further down for its own.
+func handlerError(server string, err error) *Error {
+	var e *Error
+	if errors.As(err, &e) && userCode(e.Code) {
+		if e.Server == "" && err == error(e) { //nolint:errorlint // unwrapped is meant
+			return &Error{Code: e.Code, Server: server, Text: e.Text}
+		}
+		return &Error{Code: e.Code, Server: server, Text: err.Error()}
+	}
+	return &Error{Code: ErrHandler.Code, Server: server, Text: err.Error()}
+}
+
+// reasonError is a server's end as its callers see it. Unlike handlerError it
+// keeps the runtime's codes.
+func reasonError(reason error) *Error {
+	var e *Error
+	if errors.As(reason, &e) {
+		if err, ok := reason.(*Error); ok { //nolint:errorlint // unwrapped is meant
+			return err
+		}
+		return &Error{Code: e.Code, Text: reason.Error()}
+	}
+	return &Error{Code: ErrHandler.Code, Text: reason.Error()}
+}
+
+// exitError is what callers get of a server that ended.
+func exitError(server string, reason error, undelivered bool) *Error {
+	return &Error{Code: ErrExit.Code, Server: server, Reason: reasonError(reason), Undelivered: undelivered}
+}
+
+// stopError is what Stop returns to the runtime.
+type stopError struct{ reason error }
+
+func (e *stopError) Error() string { return "stop: " + e.reason.Error() }
+func (e *stopError) Unwrap() error { return e.reason }
+
+// Stop is returned by a handler or an init function to end the server with a
+// reason: [Normal] for nil, [Shutdown], or an error, which is a crash. A
+// call's handler that returns it leaves the call unanswered: the caller gets
+// ErrExit. See Context.Stop for an answer first.
+func Stop(reason error) error {
+	if reason == nil {
+		reason = Normal
+	}
+	return &stopError{reason}
+}
+
+// ended reports whether a reason is an end by intent rather than a crash.
+func ended(reason error) bool {
+	return errors.Is(reason, Normal) || errors.Is(reason, Shutdown)
 }

@@ -1,0 +1,198 @@
+package genserver
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+)
+
+// callErased is Call by way of bytes or of any: to a handler of other Go types
+// than the caller's, to a name between two lives, to another node.
+func callErased(ctx context.Context, from *Context, to Ref, m Message, o options) (any, error) {
+	if to.node == "" || to.node == to.sys.node {
+		w := &erasedWaiter{}
+		w.arm()
+		it := &inboundCall{
+			hdr:    headerOf(ctx, from, KindCall, ""),
+			body:   valueBody{to.sys.codec, m},
+			msg:    m,
+			reply:  w,
+			waiter: &w.waiter,
+		}
+		switch err := to.sys.push(to.name, it); {
+		case err == nil:
+			if err := w.await(ctx, o.timeout); err != nil {
+				if p := to.sys.procs.get(to.name); p != nil {
+					p.callerLeft(it, err)
+				}
+				return nil, err.about(to.name)
+			}
+			return w.rep, w.err
+		case err != errGone: //nolint:errorlint // it's never wrapped
+			return nil, err
+		case to.node != "" || to.sys.router == nil:
+			return nil, undelivered(ErrNoProcess, to.String(), "")
+		}
+	}
+	return to.sys.request(ctx, from, to, m, o)
+}
+
+// request sends a call to another node.
+func (s *System) request(ctx context.Context, from *Context, to Ref, m Message, o options) (any, error) {
+	if s.router == nil {
+		return nil, undelivered(ErrNoProcess, to.String(), "this process has no other nodes")
+	}
+	std := ctx
+	if o.timeout > 0 {
+		var cancel context.CancelFunc
+		std, cancel = context.WithTimeout(ctx, o.timeout)
+		defer cancel()
+	}
+	out := outgoing(ctx, from, to, KindCall, m)
+	out.Deadline, _ = std.Deadline()
+	body, err := s.router.Request(std, out)
+	if err != nil {
+		return nil, err
+	}
+	return body, nil
+}
+
+func outgoing(ctx context.Context, from *Context, to Ref, kind Kind, m Message) *Outgoing {
+	h := headerOf(ctx, from, kind, m.Op())
+	out := &Outgoing{
+		Envelope: Envelope{To: to.name, Kind: kind, Op: h.op, FromNode: to.sys.node},
+		Node:     to.node,
+		Message:  m,
+	}
+	if h.local != nil {
+		out.From = h.local.name
+	}
+	if h.span != nil {
+		out.Span = *h.span
+	}
+	return out
+}
+
+// replyAs turns an erased reply into the caller's type.
+func replyAs[Rep any](to Ref, reply any) (Rep, error) {
+	if rep, ok := reply.(Rep); ok {
+		return rep, nil
+	}
+	body, ok := reply.(Body)
+	if !ok {
+		body = valueBody{to.sys.codec, reply}
+	}
+	var rep Rep
+	if err := body.Decode(&rep); err != nil {
+		return rep, &Error{Code: ErrBadPayload.Code, Server: to.String(), Text: "reply: " + err.Error()}
+	}
+	return rep, nil
+}
+
+// erasedWaiter is the caller of an inboundCall in this System.
+type erasedWaiter struct {
+	waiter
+	rep any
+}
+
+// Reply takes the answer of a handler that has begun.
+func (w *erasedWaiter) Reply(v any, err error) {
+	if w.claim() {
+		w.rep, w.err = v, err
+		w.wake()
+	}
+}
+
+// inboundCall is a call whose payload the handler's own type is decoded from.
+type inboundCall struct {
+	hdr    header
+	body   Body
+	msg    Message // in place of body's bytes, where it came from here
+	reply  Replier
+	waiter *waiter // of a caller here, who may give up
+	state  atomic.Uint32
+}
+
+const (
+	inboundQueued uint32 = iota
+	inboundRunning
+	inboundSettled
+)
+
+func (it *inboundCall) header() *header { return &it.hdr }
+func (it *inboundCall) use() uint64     { return 0 }
+
+func (it *inboundCall) begin() bool {
+	if it.waiter != nil && !it.waiter.begin() || it.hdr.expired() {
+		return false
+	}
+	return it.state.CompareAndSwap(inboundQueued, inboundRunning)
+}
+
+func (it *inboundCall) run(p *Process, c *Context) error {
+	if !it.begin() {
+		p.sys.stats.expired.Add(1)
+		return nil
+	}
+	rep, err := it.answer(p, c)
+	if err != nil {
+		if asStop(err) != nil {
+			return err
+		}
+		c.fail(err)
+	}
+	if !it.state.CompareAndSwap(inboundRunning, inboundSettled) {
+		p.sys.stats.lateReplies.Add(1)
+		return nil
+	}
+	it.reply.Reply(rep, err)
+	return nil
+}
+
+// answer finds the handler and runs it. Its error is the caller's, or a Stop.
+func (it *inboundCall) answer(p *Process, c *Context) (any, error) {
+	op, err := it.op(p.host.def)
+	if err != nil {
+		return nil, undelivered(ErrBadPayload, p.name, "%v", err)
+	}
+	c.rename(op)
+	handler, known := lookup(p.host.calls, op)
+	if !known {
+		return nil, p.unknownOp(KindCall, op)
+	}
+	rep, err := handler.answer(p, c, op, it.body)
+	if err == nil || asStop(err) != nil {
+		return rep, err
+	}
+	var bad *payloadError
+	if errors.As(err, &bad) {
+		return nil, undelivered(ErrBadPayload, p.name, "%v", bad.err)
+	}
+	return nil, handlerError(p.name, err)
+}
+
+// op is the message's op, from the frame, the Go value or the payload's tag.
+func (it *inboundCall) op(d *definition) (string, error) {
+	if it.msg != nil {
+		return d.op(it.msg), nil
+	}
+	return opOfBody(d, it.hdr.op, it.body)
+}
+
+func opOfBody(d *definition, op string, b Body) (string, error) {
+	if op != "" {
+		return op, nil
+	}
+	var m Map
+	if err := b.Decode(&m); err != nil {
+		return "", err
+	}
+	return m.op(d.tag), nil
+}
+
+func (it *inboundCall) discard(_ uint64, why failure) {
+	queued := it.state.CompareAndSwap(inboundQueued, inboundSettled)
+	if queued || it.state.CompareAndSwap(inboundRunning, inboundSettled) {
+		it.reply.Reply(nil, why(queued))
+	}
+}

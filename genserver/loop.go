@@ -1,0 +1,285 @@
+package genserver
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+)
+
+// turnBudget is how many messages a server handles before it lets other
+// goroutines run.
+const turnBudget = 128
+
+// ending is why a process ends.
+type ending struct {
+	reason   error
+	handling string // the message, of a crash
+	stack    []byte // of a panic
+	goexit   bool   // the goroutine is dying of runtime.Goexit
+}
+
+// drain is the goroutine of a process that is not idle: it begins with a
+// message that has been taken, or nil, and handles messages until none is left.
+func (p *Process) drain(it item) {
+	for n := 1; ; n++ {
+		if it != nil {
+			if end := p.turn(it); end != nil {
+				p.exit(end)
+				return
+			}
+		}
+		if n%turnBudget == 0 {
+			runtime.Gosched()
+		}
+		var end *ending
+		if it, end = p.next(); end != nil {
+			p.exit(end)
+			return
+		}
+		if it == nil {
+			return
+		}
+	}
+}
+
+// next ends a turn and takes the next message; nil, nil is the way to idle, or
+// out of a process that was killed meanwhile.
+func (p *Process) next() (item, *ending) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.phase == exited {
+		return nil, nil
+	}
+	p.running = nil
+	if p.stop != nil {
+		return nil, &ending{reason: p.stop}
+	}
+	it := p.pop()
+	if it == nil {
+		p.phase = idle
+		return nil, nil
+	}
+	p.take(it)
+	return it, nil
+}
+
+func (p *Process) pop() item {
+	if len(p.signals) == 0 {
+		return p.box.pop()
+	}
+	it := p.signals[0]
+	p.signals = p.signals[1:]
+	if len(p.signals) == 0 {
+		p.signals = nil
+	}
+	return it
+}
+
+// turn handles the message that was taken, and returns why the server must
+// end, or nil. A panic ends here. A runtime.Goexit can't be kept from ending
+// the goroutine; the process's end then runs in another one.
+func (p *Process) turn(it item) (end *ending) {
+	c := p.ctx
+	if p.sys.tracer != nil && c.msg.kind != 0 {
+		p.sys.startSpan(c)
+	}
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		end = crash(recover())
+		end.handling = c.String()
+		c.finish(end.reason)
+		if end.goexit {
+			go p.exit(end)
+		}
+	}()
+	err := it.run(p, c)
+	returned = true
+	c.finish(err)
+	if err == nil {
+		err = c.stop
+	}
+	if err == nil {
+		return nil
+	}
+	return endingOf(err, c)
+}
+
+// enterInline gives the turn of an idle process to the calling goroutine, which
+// must use leaveInline.
+func (p *Process) enterInline(it item) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.phase != idle {
+		return false
+	}
+	p.phase = busy
+	p.take(it)
+	return true
+}
+
+// leaveInline ends an inline turn. What came meanwhile goes to a goroutine.
+func (p *Process) leaveInline(end *ending) {
+	p.mu.Lock()
+	switch {
+	case p.phase == exited:
+		p.mu.Unlock()
+	case end != nil:
+		p.mu.Unlock()
+		p.exit(end)
+	case p.stop != nil || p.box.n > 0 || len(p.signals) > 0:
+		p.running = nil
+		p.mu.Unlock()
+		go p.drain(nil)
+	default:
+		p.running = nil
+		p.phase = idle
+		p.mu.Unlock()
+	}
+}
+
+// start is a process's first goroutine: it claims the name where that is
+// cluster-wide, runs init, and goes on to the messages that came meanwhile.
+func (p *Process) start(spec Spec, scope Scope) {
+	end := guard(func() error {
+		if err := p.claimName(scope); err != nil {
+			return err
+		}
+		state, err := p.host.def.init(p.ctx, spec.config)
+		p.ctx.end()
+		p.state = state
+		return err
+	}, p.failStart)
+	if end != nil {
+		p.failStart(end)
+		return
+	}
+	p.mu.Lock()
+	if p.phase == exited {
+		p.mu.Unlock()
+		return
+	}
+	p.phase = busy
+	p.mu.Unlock()
+	if p.watch != nil {
+		p.watch.ProcessStarted(p)
+	}
+	p.drain(nil)
+}
+
+// failStart ends a process whose init did not succeed.
+func (p *Process) failStart(end *ending) {
+	p.mu.Lock()
+	if p.phase == exited {
+		p.mu.Unlock()
+		return
+	}
+	if p.stop != nil {
+		end.reason = p.stop // init was told to give up, and did
+	}
+	p.phase = exited
+	left := p.empty()
+	p.mu.Unlock()
+	end.handling = "init"
+	left.discard(p.exitedWith(end.reason))
+	p.conclude(end)
+}
+
+// exit ends the process from within: callers are told at once, terminate runs,
+// the name is freed.
+func (p *Process) exit(end *ending) {
+	p.mu.Lock()
+	if p.phase == exited {
+		p.mu.Unlock()
+		return
+	}
+	p.phase = stopping
+	left := p.empty()
+	if p.host.def.terminate != nil {
+		p.take(terminating{})
+	}
+	p.mu.Unlock()
+	left.discard(p.exitedWith(end.reason))
+
+	if terminate := p.host.def.terminate; terminate != nil {
+		after := guard(func() error {
+			terminate(p.state, p.ctx, end.reason)
+			p.ctx.end()
+			return nil
+		}, func(after *ending) {
+			after.handling = "terminate"
+			p.depart(after)
+		})
+		if after != nil {
+			after.handling = "terminate"
+			end = after
+		}
+	}
+	p.depart(end)
+}
+
+// depart ends a process after its terminate.
+func (p *Process) depart(end *ending) {
+	p.mu.Lock()
+	if p.phase == exited {
+		p.mu.Unlock()
+		return
+	}
+	p.phase = exited
+	p.mu.Unlock()
+	p.conclude(end)
+}
+
+// guard runs user code outside of a turn and returns how it failed. If the
+// code ends its goroutine by runtime.Goexit, guard does not return, and orphan
+// goes on in a goroutine of its own.
+func guard(fn func() error, orphan func(*ending)) (end *ending) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		end = crash(recover())
+		if end.goexit {
+			go orphan(end)
+		}
+	}()
+	err := fn()
+	returned = true
+	if err == nil {
+		return nil
+	}
+	return endingOf(err, nil)
+}
+
+// crash is the end of code that did not return: v is what it panicked with, or
+// nil for a runtime.Goexit.
+func crash(v any) *ending {
+	if v == nil {
+		return &ending{reason: &Error{Code: ErrPanic.Code, Text: "handler called runtime.Goexit"}, goexit: true}
+	}
+	return &ending{reason: &Error{Code: ErrPanic.Code, Text: fmt.Sprint(v)}, stack: debug.Stack()}
+}
+
+// endingOf is the end that an error returned by user code asks for.
+func endingOf(err error, c *Context) *ending {
+	end := &ending{reason: err}
+	if c != nil {
+		end.handling = c.String()
+	}
+	if stop := asStop(err); stop != nil {
+		end.reason = stop.reason
+	}
+	return end
+}
+
+func asStop(err error) *stopError {
+	var stop *stopError
+	if err != nil && errors.As(err, &stop) {
+		return stop
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package genserver
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// oneWay is a cast or an info: of a Go value, or of bytes.
+type oneWay struct {
+	hdr  header
+	msg  Message
+	body Body
+}
+
+var oneWays = sync.Pool{New: func() any { return new(oneWay) }}
+
+func (r Ref) send(ctx context.Context, kind Kind, m Message, opts []Option) error {
+	p, err := r.local()
+	if err != nil {
+		return err
+	}
+	from := sender(ctx)
+	if from != nil && from.p.fenced.Load() {
+		return undelivered(ErrFenced, r.String(), "%s was killed", from.p)
+	}
+	o := optionsOf(opts)
+	if p != nil {
+		op := p.host.def.op(m)
+		if _, known := lookup(p.host.entries(kind), op); !known {
+			return r.dropped(kind, op, p.unknownOp(kind, op), o)
+		}
+		it := oneWays.Get().(*oneWay)
+		it.hdr = headerOf(ctx, from, kind, op)
+		it.msg = m
+		switch err := p.push(it, false); {
+		case err == nil:
+			return nil
+		case err != errGone: //nolint:errorlint // it's never wrapped
+			it.recycle()
+			return r.dropped(kind, op, err, o)
+		}
+		it.recycle()
+	}
+	return r.sendAway(ctx, from, kind, m, o)
+}
+
+// sendAway sends to a name that has no process here: between two lives, or on
+// another node.
+func (r Ref) sendAway(ctx context.Context, from *Context, kind Kind, m Message, o options) error {
+	if r.node == "" || r.node == r.sys.node {
+		it := &oneWay{hdr: headerOf(ctx, from, kind, ""), msg: m}
+		if err := r.sys.push(r.name, it); err != errGone { //nolint:errorlint // it's never wrapped
+			return r.dropped(kind, m.Op(), err, o)
+		}
+	}
+	if r.sys.router == nil || r.node == r.sys.node && r.node != "" {
+		return r.dropped(kind, m.Op(), undelivered(ErrNoProcess, r.String(), ""), o)
+	}
+	err := r.sys.router.Publish(ctx, outgoing(ctx, from, r, kind, m))
+	if errors.Is(err, ErrNoProcess) {
+		return r.dropped(kind, m.Op(), err, o)
+	}
+	return err
+}
+
+// dropped counts a message that came to nothing, and says so if asked to.
+func (r Ref) dropped(kind Kind, op string, err error, o options) error {
+	if err == nil {
+		return nil
+	}
+	r.sys.drop(r.name, kind, op, err)
+	if o.strict {
+		return err
+	}
+	return nil
+}
+
+func (it *oneWay) recycle() {
+	*it = oneWay{}
+	oneWays.Put(it)
+}
+
+func (it *oneWay) header() *header         { return &it.hdr }
+func (it *oneWay) use() uint64             { return 0 }
+func (it *oneWay) discard(uint64, failure) {}
+
+func (it *oneWay) run(p *Process, c *Context) error {
+	kind, op, msg, body := it.hdr.kind, it.hdr.op, it.msg, it.body
+	it.recycle()
+	return handleOneWay(p, c, kind, op, msg, body)
+}
+
+// handleOneWay runs the handler of a cast or an info, given as a Go value or
+// as bytes. Its error is the handler's: what has no handler, or does not
+// decode, is dropped.
+func handleOneWay(p *Process, c *Context, kind Kind, op string, msg Message, body Body) error {
+	d := p.host.def
+	if msg != nil {
+		op = d.op(msg)
+	} else {
+		var err error
+		if op, err = opOfBody(d, op, body); err != nil {
+			p.sys.drop(p.name, kind, op, undelivered(ErrBadPayload, p.name, "%v", err))
+			return nil
+		}
+	}
+	c.rename(op)
+	handler, known := lookup(p.host.entries(kind), op)
+	if !known {
+		p.sys.drop(p.name, kind, op, p.unknownOp(kind, op))
+		return nil
+	}
+	var err error
+	if msg != nil {
+		err = handler.handle(p, c, msg)
+	} else {
+		err = handler.handleBody(p, c, op, body)
+	}
+	var bad *payloadError
+	if errors.As(err, &bad) {
+		p.sys.drop(p.name, kind, op, undelivered(ErrBadPayload, p.name, "%v", bad.err))
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,38 @@
+package genserver
+
+import "time"
+
+// Option changes one call or cast.
+type Option func(options) options
+
+type options struct {
+	timeout time.Duration
+	strict  bool
+}
+
+func optionsOf(opts []Option) options {
+	o := options{timeout: DefaultTimeout}
+	for _, apply := range opts {
+		o = apply(o)
+	}
+	return o
+}
+
+// WithTimeout has a call wait this long in place of [DefaultTimeout]; the
+// context can still end it earlier. Zero or less waits as long as the context
+// allows.
+func WithTimeout(d time.Duration) Option {
+	return func(o options) options {
+		o.timeout = d
+		return o
+	}
+}
+
+// Strict has a cast report what it knows: ErrNoProcess, ErrOverloaded,
+// ErrUnknownOp, ErrBadPayload. Nil still does not say that it was handled.
+func Strict() Option {
+	return func(o options) options {
+		o.strict = true
+		return o
+	}
+}

@@ -1,0 +1,315 @@
+package genserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// Process is one generation of a server: what a start made, until it ends. A
+// restart makes another Process of the same name.
+//
+//	starting ──init──> idle <──> busy ──> stopping ──terminate──> exited
+//	    │                                                            ^
+//	    └──init failed, or Kill from any of them─────────────────────┘
+//
+// It has no goroutine while idle. Its methods may be called from anywhere.
+type Process struct {
+	sys   *System
+	host  *host
+	name  string
+	gen   uint64
+	claim Claim // of a cluster-wide name
+	watch Watcher
+
+	// fenced is set by Kill: what the generation does from then on is refused.
+	fenced atomic.Bool
+
+	// state is touched by whoever has the turn only: init, a handler, terminate.
+	state any
+
+	mu      sync.Mutex
+	phase   phase
+	box     mailbox
+	signals []item // ahead of the mailbox, unbounded
+	stop    error  // the reason, asked for and in the end true
+	running item   // whose turn it is
+	ticket  uint64 // of running
+	ctx     *Context
+	timers  *Timer
+	exited  chan struct{} // made when first asked for
+}
+
+type phase uint8
+
+const (
+	starting phase = iota
+	idle
+	busy
+	stopping
+	exited
+)
+
+// errGone is a push to a process that takes nothing any more.
+var errGone = errors.New("process is gone")
+
+// Watcher is told of a process's fate, by the process's own goroutine (or
+// that of Kill's caller), once each. Its methods must not block.
+type Watcher interface {
+	// ProcessStarted follows a successful init.
+	ProcessStarted(p *Process)
+	// ProcessExited follows the end. The name is free by then. Of a process
+	// that failed to start, it is the only notice.
+	ProcessExited(p *Process, reason error)
+}
+
+// Name is the server's name.
+func (p *Process) Name() string { return p.name }
+
+// Generation tells this process from others of its name: it grows.
+func (p *Process) Generation() uint64 { return p.gen }
+
+// String is "name#generation".
+func (p *Process) String() string { return fmt.Sprintf("%s#%d", p.name, p.gen) }
+
+// Ref addresses the process's name, and so its successors too.
+func (p *Process) Ref() Ref { return Ref{sys: p.sys, name: p.name} }
+
+// Exited is closed once the process has ended.
+func (p *Process) Exited() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.exited == nil {
+		p.exited = make(chan struct{})
+		if p.phase == exited {
+			close(p.exited)
+		}
+	}
+	return p.exited
+}
+
+// Reason is why the process ended: [Normal], [Shutdown], [Killed] or an error;
+// nil while it lives.
+func (p *Process) Reason() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.phase != exited {
+		return nil
+	}
+	return p.stop
+}
+
+// Stop asks the process to end with a reason, ahead of its mailbox: after the
+// handler that runs now, terminate runs, and queued callers get ErrExit. An
+// init that runs now has its context cancelled. Stop waits for the end until
+// ctx ends; nil says that the process has ended, for whatever reason. A handler
+// that does not return keeps Stop waiting: see [Process.Kill].
+func (p *Process) Stop(ctx context.Context, reason error) error {
+	p.RequestStop(reason)
+	select {
+	case <-p.Exited():
+		return nil
+	case <-ctx.Done():
+		return timeoutError(ctx, false).about(p.name)
+	}
+}
+
+// RequestStop is Stop without the wait.
+func (p *Process) RequestStop(reason error) {
+	if reason == nil {
+		reason = Normal
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stop != nil || p.phase >= stopping {
+		return
+	}
+	p.stop = reason
+	switch p.phase {
+	case starting:
+		p.ctx.abort(reason)
+	case idle:
+		p.phase = busy
+		go p.drain(nil)
+	}
+}
+
+// Signal delivers an info ahead of the mailbox, however full it is. It is for
+// notices that must not be lost, such as those of a supervisor's children. It
+// reports false once the process is ending.
+func (p *Process) Signal(m InfoMessage) bool {
+	it := &oneWay{msg: m, hdr: header{kind: KindInfo, op: p.host.def.op(m)}}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.phase >= stopping {
+		return false
+	}
+	p.signals = append(p.signals, it)
+	p.wake()
+	return true
+}
+
+// push queues a message, beyond the mailbox's bound where force is set.
+func (p *Process) push(it item, force bool) error {
+	p.mu.Lock()
+	if p.phase == idle {
+		// Nothing waits, and nothing ran: the message is first.
+		p.phase = busy
+		p.take(it)
+		p.mu.Unlock()
+		go p.drain(it)
+		return nil
+	}
+	defer p.mu.Unlock()
+	if p.phase >= stopping {
+		return errGone
+	}
+	if int(p.box.n) >= p.host.def.mailbox && !force {
+		return undelivered(ErrOverloaded, p.name, "%d messages wait", p.box.n)
+	}
+	p.box.push(it)
+	return nil
+}
+
+// wake gives an idle process its turn; p.mu is held.
+func (p *Process) wake() {
+	if p.phase == idle {
+		p.phase = busy
+		go p.drain(nil)
+	}
+}
+
+// settle waits until what is in the mailbox has been handled, and reports
+// whether the process was idle already.
+func (p *Process) settle(ctx context.Context) (wasIdle bool, err error) {
+	p.mu.Lock()
+	if p.phase == idle || p.phase >= stopping {
+		p.mu.Unlock()
+		return true, nil
+	}
+	b := &barrier{done: make(chan struct{})}
+	p.box.push(b)
+	p.mu.Unlock()
+	select {
+	case <-b.done:
+		return false, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// take makes it the message whose turn it is; p.mu is held.
+func (p *Process) take(it item) {
+	p.running, p.ticket = it, it.use()
+	if p.ctx == nil || p.ctx.taken.Load() {
+		p.ctx = &Context{p: p}
+	}
+	p.ctx.reset(it.header())
+}
+
+// callerLeft cancels the handler of a caller that has given up.
+func (p *Process) callerLeft(it item, cause error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running == it {
+		p.ctx.abort(cause)
+	}
+}
+
+// Kill ends the process at once and without terminate. A handler that is
+// running can't be stopped, but it is fenced: its context is cancelled, its
+// caller and those in the mailbox get ErrExit, its timers are gone, and
+// whatever it still sends, answers or sets is refused. The name is free for a
+// successor when Kill returns.
+func (p *Process) Kill() { p.kill(Killed) }
+
+func (p *Process) kill(reason error) {
+	p.mu.Lock()
+	if p.phase == exited {
+		p.mu.Unlock()
+		return
+	}
+	p.fenced.Store(true)
+	if p.phase != idle {
+		p.ctx.abort(ErrFenced)
+	}
+	p.phase = exited
+	left := p.empty()
+	p.mu.Unlock()
+
+	left.discard(p.exitedWith(reason))
+	p.conclude(&ending{reason: reason})
+}
+
+// remains is what an ending process leaves behind.
+type remains struct {
+	running item
+	ticket  uint64
+	queue   []item
+	timers  *Timer
+}
+
+// empty takes everything out of the process; p.mu is held.
+func (p *Process) empty() remains {
+	r := remains{p.running, p.ticket, append(p.signals, p.box.takeAll()...), p.timers}
+	p.running, p.signals, p.timers = nil, nil, nil
+	return r
+}
+
+// discard tells the callers and stops the timers.
+func (r remains) discard(why failure) {
+	if r.running != nil {
+		r.running.discard(r.ticket, why)
+	}
+	for _, it := range r.queue {
+		it.discard(it.use(), why)
+	}
+	for t := r.timers; t != nil; t = t.next {
+		t.timer.Stop()
+	}
+}
+
+func (p *Process) exitedWith(reason error) failure {
+	return func(queued bool) error { return exitError(p.name, reason, queued) }
+}
+
+// conclude is the very end, come to once: the name is freed, and whoever waits
+// is told.
+func (p *Process) conclude(end *ending) {
+	p.mu.Lock()
+	p.stop = end.reason
+	done := p.exited
+	p.mu.Unlock()
+	p.sys.forget(p)
+	p.report(end)
+	if done != nil {
+		close(done)
+	}
+	if p.watch != nil {
+		p.watch.ProcessExited(p, end.reason)
+	}
+}
+
+// report logs an end that nobody asked for.
+func (p *Process) report(end *ending) {
+	if ended(end.reason) || errors.Is(end.reason, Killed) {
+		p.sys.log.Debug("server ended", "server", p.name, "generation", p.gen, "reason", end.reason)
+		return
+	}
+	attrs := []any{"server", p.name, "generation", p.gen, "type", p.host.def.name, "reason", end.reason}
+	if end.handling != "" {
+		attrs = append(attrs, "handling", end.handling)
+	}
+	if end.stack != nil {
+		attrs = append(attrs, "stack", string(end.stack))
+	}
+	p.sys.log.Error("server crashed", attrs...)
+}
+
+// unknownOp is the refusal of a message that no handler is there for.
+func (p *Process) unknownOp(kind Kind, op string) *Error {
+	p.sys.stats.unknownOps.Add(1)
+	return undelivered(ErrUnknownOp, p.name, "%s has no handler for %s %q", p.host.def.name, kind, op)
+}

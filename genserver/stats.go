@@ -1,0 +1,53 @@
+package genserver
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Stats counts what a System has quietly lost or refused since it was made.
+type Stats struct {
+	// Dropped are casts and infos that reached no handler: of an unknown name
+	// or op, for a full mailbox, or with a payload that does not decode.
+	Dropped uint64
+	// Expired are calls whose caller had given up before their turn; they
+	// were not handled.
+	Expired uint64
+	// LateReplies are answers to callers that had given up, or been told
+	// otherwise, by then.
+	LateReplies uint64
+	// UnknownOps are messages that no handler was there for.
+	UnknownOps uint64
+}
+
+type counters struct {
+	dropped, expired, lateReplies, unknownOps atomic.Uint64
+
+	lastDropLog atomic.Int64 // unix nanoseconds
+	dropsUnsaid atomic.Uint64
+}
+
+// Stats is a snapshot of the counters.
+func (s *System) Stats() Stats {
+	return Stats{
+		Dropped:     s.stats.dropped.Load(),
+		Expired:     s.stats.expired.Load(),
+		LateReplies: s.stats.lateReplies.Load(),
+		UnknownOps:  s.stats.unknownOps.Load(),
+	}
+}
+
+// dropLogEvery keeps a flood of dropped casts from becoming a flood of logs.
+const dropLogEvery = time.Second
+
+// drop counts a message that nobody will be told of, and logs one a second.
+func (s *System) drop(server string, kind Kind, op string, err error) {
+	s.stats.dropped.Add(1)
+	s.stats.dropsUnsaid.Add(1)
+	now, last := time.Now().UnixNano(), s.stats.lastDropLog.Load()
+	if now-last < int64(dropLogEvery) || !s.stats.lastDropLog.CompareAndSwap(last, now) {
+		return
+	}
+	s.log.Warn("message dropped", "server", server, "kind", kind.String(), "op", op,
+		"reason", err, "dropped_since_last", s.stats.dropsUnsaid.Swap(0))
+}

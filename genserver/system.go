@@ -1,0 +1,261 @@
+package genserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/civitas-go/civitas/internal/name"
+)
+
+// Config is a System's. Its zero value is one process on its own.
+type Config struct {
+	// Node names this node; empty where there is only one.
+	Node string
+	// Router carries messages to other nodes; nil for none.
+	Router Router
+	// Codec converts between a Map and a handler's own type; nil for [JSON].
+	Codec Codec
+	// Logger takes what the runtime has to say; nil for slog.Default().
+	Logger *slog.Logger
+	// TracerProvider makes the spans; nil for the global one, as it is when
+	// the System is made.
+	TracerProvider trace.TracerProvider
+}
+
+// System is the process table of one program: where servers start, are found
+// by name, and end. Its methods may be called from anywhere.
+type System struct {
+	node   string
+	router Router
+	codec  Codec
+	log    *slog.Logger
+	tracer trace.Tracer // nil where nobody traces
+
+	procs *table
+	hosts sync.Map // *definition to *host
+	gens  atomic.Uint64
+	names claims
+	stats counters
+
+	draining atomic.Bool // takes no calls from outside of its servers
+	closed   atomic.Bool // starts nothing any more
+}
+
+// host is a Type in one System.
+type host struct {
+	def    *definition
+	calls  map[string]callEntry
+	byType map[reflect.Type]callEntry // the same, by the request's type, but for Map
+}
+
+func (h *host) entries(kind Kind) map[string]entry {
+	if kind == KindCast {
+		return h.def.casts
+	}
+	return h.def.infos
+}
+
+// NewSystem makes an empty System. It has no goroutines of its own; Stop ends
+// its servers.
+func NewSystem(cfg Config) *System {
+	s := &System{node: cfg.Node, router: cfg.Router, codec: cfg.Codec, log: cfg.Logger, procs: newTable()}
+	if s.codec == nil {
+		s.codec = JSON
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	s.tracer = tracerOf(cfg.TracerProvider)
+	s.names.held = map[string]*heldName{}
+	return s
+}
+
+// Node is this node's name.
+func (s *System) Node() string { return s.node }
+
+// Ref addresses a server by name, here or, for a cluster-wide name, wherever
+// it is.
+func (s *System) Ref(name string) Ref { return Ref{sys: s, name: name} }
+
+// Scope is how far a name is known.
+type Scope uint8
+
+const (
+	// Local names are this node's; other nodes may have the same.
+	Local Scope = iota
+	// Cluster names have one owner in the whole cluster. Between two lives of
+	// the server the name is still held, and calls to it wait.
+	Cluster
+)
+
+// String is the scope's word in topology files.
+func (s Scope) String() string {
+	if s == Cluster {
+		return "cluster"
+	}
+	return "local"
+}
+
+// SpawnOptions are how a supervisor starts a process.
+type SpawnOptions struct {
+	Scope   Scope
+	Watcher Watcher // told of the start and the end; may be nil
+}
+
+// Spawn starts a process and returns before its init has run. Its error is
+// ErrNameTaken, ErrDraining in a System that is stopping, or a bad name; no
+// Watcher is told of it. It's for supervisors; others use [System.Start].
+//
+// A cluster-wide name is claimed first, and stays claimed after the process's
+// end until [System.Release].
+func (s *System) Spawn(serverName string, r Runnable, o SpawnOptions) (*Process, error) {
+	if err := name.Check(serverName); err != nil && !name.Runtime(serverName) {
+		return nil, fmt.Errorf("start a server: %w", err)
+	}
+	if r == nil {
+		return nil, fmt.Errorf("start %s: nothing to run: Runnable is nil", serverName)
+	}
+	spec := r.GenServer()
+	if spec.def == nil {
+		return nil, fmt.Errorf("start %s: nothing to run: the zero Spec; use a Type's With", serverName)
+	}
+	p := &Process{sys: s, host: s.host(spec.def), name: serverName, gen: s.gens.Add(1), watch: o.Watcher}
+	p.ctx = &Context{p: p, msg: header{op: "init"}}
+	if s.closed.Load() {
+		return nil, undelivered(ErrDraining, serverName, "the system is stopping")
+	}
+	if holder := s.enter(p); holder != nil {
+		return nil, undelivered(ErrNameTaken, serverName, "%s has it", holder)
+	}
+	go p.start(spec, o.Scope)
+	return p, nil
+}
+
+// handlerFor finds the handler of a call without boxing the request, as asking
+// for its Op would.
+func handlerFor[Req Message](h *host, r Req) (callEntry, bool) {
+	if e, ok := h.byType[reflect.TypeFor[Req]()]; ok {
+		return e, true
+	}
+	return lookup(h.calls, h.def.op(r))
+}
+
+func (s *System) host(d *definition) *host {
+	if h, ok := s.hosts.Load(d); ok {
+		return h.(*host)
+	}
+	h := &host{
+		def:    d,
+		calls:  make(map[string]callEntry, len(d.calls)),
+		byType: make(map[reflect.Type]callEntry, len(d.calls)),
+	}
+	for op, e := range d.calls {
+		e = e.hosted()
+		h.calls[op] = e
+		if req, _ := e.types(); op != "" {
+			h.byType[req] = e
+		}
+	}
+	actual, _ := s.hosts.LoadOrStore(d, h)
+	return actual.(*host)
+}
+
+// Start starts a server without a supervisor and waits for its init. If ctx
+// ends first, the server is killed. When the server ends, for whatever reason,
+// nothing restarts it.
+func (s *System) Start(ctx context.Context, name string, r Runnable, o SpawnOptions) (*Process, error) {
+	w := &startWatcher{next: o.Watcher, started: make(chan error, 1)}
+	o.Watcher = w
+	p, err := s.Spawn(name, r, o)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case err := <-w.started:
+		if err != nil {
+			return nil, fmt.Errorf("start %s: %w", name, err)
+		}
+		return p, nil
+	case <-ctx.Done():
+		p.Kill()
+		return nil, fmt.Errorf("start %s: %w", name, ctx.Err())
+	}
+}
+
+// startWatcher turns a Watcher's notices into Start's answer.
+type startWatcher struct {
+	next    Watcher
+	started chan error
+}
+
+func (w *startWatcher) ProcessStarted(p *Process) {
+	w.started <- nil
+	if w.next != nil {
+		w.next.ProcessStarted(p)
+	}
+}
+
+func (w *startWatcher) ProcessExited(p *Process, reason error) {
+	select {
+	case w.started <- reason:
+	default:
+	}
+	if w.next != nil {
+		w.next.ProcessExited(p, reason)
+	}
+}
+
+// Drain refuses new calls and casts from outside of the servers, with
+// ErrDraining, and waits until every server has handled what it was sent, or
+// ctx ends. Servers still call each other meanwhile.
+func (s *System) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	for {
+		quiet := true
+		for _, p := range s.procs.all() {
+			wasIdle, err := p.settle(ctx)
+			if err != nil {
+				return fmt.Errorf("drain: %s still has work: %w", p, err)
+			}
+			quiet = quiet && wasIdle
+		}
+		if quiet {
+			return nil
+		}
+	}
+}
+
+// Stop ends every server that is left, all at once, with the reason [Shutdown],
+// and kills those that have not ended when ctx does; its error names them.
+// Supervised servers are stopped by stopping their supervisor first.
+func (s *System) Stop(ctx context.Context) error {
+	s.closed.Store(true)
+	s.draining.Store(true)
+	left := s.procs.all()
+	for _, p := range left {
+		p.RequestStop(Shutdown)
+	}
+	var errs []error
+	for _, p := range left {
+		select {
+		case <-p.Exited():
+		case <-ctx.Done():
+			p.Kill()
+			errs = append(errs, fmt.Errorf("%s did not stop and was killed", p))
+		}
+		if err := s.Release(context.WithoutCancel(ctx), p.name); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// forget frees the name of a process that has ended.
+func (s *System) forget(p *Process) { s.procs.remove(p) }

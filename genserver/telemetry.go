@@ -1,0 +1,108 @@
+package genserver
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Span and attribute names. The civitas.* ones are the GenServer page's, the
+// messaging.* ones OpenTelemetry's conventions.
+const (
+	scopeName = "github.com/civitas-go/civitas/genserver"
+
+	spanPrefix = "civitas.genserver."
+
+	attrAgentName     = attribute.Key("civitas.agent.name")
+	attrAgentType     = attribute.Key("civitas.agent.type")
+	attrOp            = attribute.Key("civitas.genserver.op")
+	attrGeneration    = attribute.Key("civitas.genserver.generation")
+	attrFrom          = attribute.Key("civitas.genserver.from")
+	attrNode          = attribute.Key("civitas.node.name")
+	attrMessagingOp   = attribute.Key("messaging.operation.type")
+	attrMessagingDest = attribute.Key("messaging.destination.name")
+	attrMessagingSys  = attribute.Key("messaging.system")
+)
+
+// tracerOf is the tracer of a provider, or nil where its spans would go
+// nowhere, so that handlers cost nothing then.
+func tracerOf(tp trace.TracerProvider) trace.Tracer {
+	if tp == nil {
+		tp = otel.GetTracerProvider()
+	}
+	tracer := tp.Tracer(scopeName)
+	// A provider that does nothing hands a span's parent back. The parent is
+	// not sampled, so that the probe itself shows up nowhere.
+	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}, Remote: true})
+	_, probe := tracer.Start(trace.ContextWithSpanContext(context.Background(), parent), "civitas.probe")
+	if sc := probe.SpanContext(); !sc.IsValid() || sc.SpanID() == parent.SpanID() {
+		return nil
+	}
+	return tracer
+}
+
+var spanKinds = [...]trace.SpanKind{KindCall: trace.SpanKindServer, KindCast: trace.SpanKindConsumer, KindInfo: trace.SpanKindInternal}
+
+// startSpan begins the span of the message that c is for, as a child of its
+// sender's. A timer's begins a trace of its own, with a link to the span that
+// set the timer: a tick that renews itself for days is not one trace.
+func (s *System) startSpan(c *Context) {
+	opts := []trace.SpanStartOption{
+		trace.WithSpanKind(spanKinds[c.msg.kind]),
+		trace.WithAttributes(
+			attrAgentName.String(c.p.name),
+			attrAgentType.String(c.p.host.def.name),
+			attrGeneration.Int64(int64(c.p.gen)),
+			attrOp.String(c.msg.op),
+			attrNode.String(s.node),
+			attrMessagingSys.String("civitas"),
+			attrMessagingOp.String("process"),
+			attrMessagingDest.String(c.p.name),
+		),
+	}
+	if from := c.From(); from.name != "" {
+		opts = append(opts, trace.WithAttributes(attrFrom.String(from.name)))
+	}
+	parent := context.Background()
+	switch {
+	case c.msg.span == nil:
+	case c.msg.timer:
+		opts = append(opts, trace.WithLinks(trace.Link{SpanContext: *c.msg.span}))
+	default:
+		parent = trace.ContextWithSpanContext(parent, *c.msg.span)
+	}
+	_, c.span = s.tracer.Start(parent, spanPrefix+c.msg.kind.String(), opts...)
+}
+
+// rename is called when a payload has been looked into for its op.
+func (c *Context) rename(op string) {
+	if op == c.msg.op {
+		return
+	}
+	c.msg.op = op
+	if c.span != nil {
+		c.span.SetAttributes(attrOp.String(op))
+	}
+}
+
+// fail marks the span of a handler that answered with an error.
+func (c *Context) fail(err error) {
+	if c.span != nil {
+		c.span.SetStatus(codes.Error, err.Error())
+	}
+}
+
+// finish ends the handler's context and span; err is a crash or a Stop.
+func (c *Context) finish(err error) {
+	if c.span != nil {
+		if err != nil && !ended(err) {
+			c.span.RecordError(err)
+			c.span.SetStatus(codes.Error, err.Error())
+		}
+		c.span.End()
+	}
+	c.end()
+}
