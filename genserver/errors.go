@@ -122,23 +122,24 @@ var (
 
 // codeText is what Error says for the runtime's codes.
 var codeText = map[string]string{
-	"no_process":  "no such process",
-	"exit":        "server exited",
-	"node_down":   "node is down",
-	"overloaded":  "mailbox is full",
-	"timeout":     "no reply in time",
-	"unknown_op":  "unknown op",
-	"call_cycle":  "call cycle",
-	"bad_payload": "bad payload",
-	"moved":       "server has moved",
-	"draining":    "node is draining",
-	"unavailable": "unavailable",
-	"fenced":      "sender is fenced",
-	"name_taken":  "name is taken",
-	"normal":      "normal",
-	"shutdown":    "shutdown",
-	"killed":      "killed",
-	"panic":       "panic",
+	"no_process":    "no such process",
+	"exit":          "server exited",
+	"node_down":     "node is down",
+	"overloaded":    "mailbox is full",
+	"timeout":       "no reply in time",
+	"unknown_op":    "unknown op",
+	"call_cycle":    "call cycle",
+	"bad_payload":   "bad payload",
+	"moved":         "server has moved",
+	"draining":      "node is draining",
+	"unavailable":   "unavailable",
+	"fenced":        "sender is fenced",
+	"name_taken":    "name is taken",
+	"normal":        "normal",
+	"shutdown":      "shutdown",
+	"killed":        "killed",
+	"panic":         "panic",
+	"restart_limit": "restart limit reached",
 }
 
 // NewError makes an error that handlers can return and callers can match with
@@ -230,7 +231,10 @@ func Stop(reason error) error {
 	return &stopError{reason}
 }
 
-// ended reports whether a reason is an end by intent rather than a crash.
+// ended reports whether a reason is an end by intent rather than a crash. The
+// outermost error decides: who crashed because another server ended normally
+// did not end normally.
 func ended(reason error) bool {
-	return errors.Is(reason, Normal) || errors.Is(reason, Shutdown)
+	var e *Error
+	return errors.As(reason, &e) && (e.Code == Normal.Code || e.Code == Shutdown.Code)
 }

@@ -40,6 +40,7 @@ type Process struct {
 	ctx     *Context
 	timers  *Timer
 	exited  chan struct{} // made when first asked for
+	onKill  func()
 }
 
 type phase uint8
@@ -237,10 +238,27 @@ func (p *Process) kill(reason error) {
 	}
 	p.phase = exited
 	left := p.empty()
+	onKill := p.onKill
 	p.mu.Unlock()
 
 	left.discard(p.exitedWith(reason))
+	if onKill != nil {
+		onKill()
+	}
 	p.conclude(&ending{reason: reason})
+}
+
+// OnKill has fn called when the process is killed, by the goroutine of Kill's
+// caller: a supervisor takes its children with it, since its terminate does
+// not run then. If the process has been killed already, fn is called at once.
+func (p *Process) OnKill(fn func()) {
+	p.mu.Lock()
+	p.onKill = fn
+	late := p.fenced.Load()
+	p.mu.Unlock()
+	if late {
+		fn()
+	}
 }
 
 // remains is what an ending process leaves behind.

@@ -80,6 +80,9 @@ func NewSystem(cfg Config) *System {
 // Node is this node's name.
 func (s *System) Node() string { return s.node }
 
+// Logger is where the System logs.
+func (s *System) Logger() *slog.Logger { return s.log }
+
 // Ref addresses a server by name, here or, for a cluster-wide name, wherever
 // it is.
 func (s *System) Ref(name string) Ref { return Ref{sys: s, name: name} }

@@ -1,0 +1,56 @@
+package natsserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// bridge is nats-server's logger. It hands lines on to slog, and takes the
+// place of the one whose Fatalf ends the process: here Fatalf records, and
+// nats-server's Start returns after it.
+type bridge struct {
+	to *slog.Logger
+
+	mu    sync.Mutex
+	fatal error // the first one
+}
+
+func newBridge(to *slog.Logger) *bridge {
+	if to == nil {
+		to = slog.New(slog.DiscardHandler)
+	}
+	return &bridge{to: to}
+}
+
+func (b *bridge) fault() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fatal
+}
+
+func (b *bridge) Fatalf(format string, v ...any) {
+	line := fmt.Sprintf(format, v...)
+	b.mu.Lock()
+	if b.fatal == nil {
+		b.fatal = errors.New(line)
+	}
+	b.mu.Unlock()
+	b.line(slog.LevelError, "%s", line)
+}
+
+func (b *bridge) Errorf(format string, v ...any)  { b.line(slog.LevelError, format, v...) }
+func (b *bridge) Warnf(format string, v ...any)   { b.line(slog.LevelWarn, format, v...) }
+func (b *bridge) Noticef(format string, v ...any) { b.line(slog.LevelDebug, format, v...) }
+func (b *bridge) Debugf(format string, v ...any)  { b.line(slog.LevelDebug, format, v...) }
+func (b *bridge) Tracef(format string, v ...any)  { b.line(slog.LevelDebug, format, v...) }
+
+func (b *bridge) line(level slog.Level, format string, v ...any) {
+	ctx := context.Background()
+	if !b.to.Enabled(ctx, level) {
+		return
+	}
+	b.to.Log(ctx, level, "nats-server: "+fmt.Sprintf(format, v...))
+}

@@ -1,0 +1,331 @@
+package supervision
+
+import (
+	"slices"
+	"time"
+)
+
+// Core decides for one supervisor. It is a plain value for one goroutine.
+type Core struct {
+	spec     Spec
+	children []*child // in start order
+
+	phase     Phase
+	final     Action // the report to end with, once Stopping
+	round     round
+	intensity intensity
+
+	now     time.Duration
+	token   uint64   // the last one used
+	actions []Action // of the step under way
+}
+
+// Phase is where the supervisor stands; the package comment draws them.
+type Phase uint8
+
+// The phases, in the order of a supervisor's life.
+const (
+	PhaseIdle Phase = iota
+	PhaseStarting
+	PhaseRunning
+	PhaseStopping
+	PhaseDone
+)
+
+// String is the phase in lower case.
+func (p Phase) String() string {
+	return word(p, "idle", "starting", "running", "stopping", "done")
+}
+
+// New returns a core that waits for [Start]. The error names the field of the
+// spec that is wrong.
+func New(spec Spec) (*Core, error) {
+	if err := spec.validate(); err != nil {
+		return nil, err
+	}
+	c := &Core{
+		spec:      spec,
+		intensity: intensity{most: spec.MaxRestarts, window: spec.Window},
+	}
+	for _, s := range spec.Children {
+		c.children = append(c.children, &child{Child: s})
+	}
+	return c, nil
+}
+
+// Phase is where the supervisor stands.
+func (c *Core) Phase() Phase { return c.phase }
+
+// Children tells of every child in start order. Temporary children that ended
+// are not listed.
+func (c *Core) Children() []ChildState {
+	states := make([]ChildState, len(c.children))
+	for i, ch := range c.children {
+		states[i] = ch.state()
+	}
+	return states
+}
+
+// Step takes an event that came at the given time, which is monotonic from any
+// origin, and returns what to do. Steps belong in the order of their events.
+func (c *Core) Step(at time.Duration, event Event) []Action {
+	c.now = max(c.now, at)
+	if c.phase == PhaseDone {
+		return nil
+	}
+	switch e := event.(type) {
+	case Start:
+		c.start()
+	case Stop:
+		c.end(Stopped(e))
+	case ChildStarted:
+		c.childStarted(e)
+	case StartFailed:
+		c.startFailed(e)
+	case ChildExited:
+		c.childrenExited(e)
+	case ChildrenLost:
+		c.childrenExited(e.Exits...)
+	case TimerFired:
+		c.timerFired(e.Token)
+	}
+	c.advance()
+	actions := c.actions
+	c.actions = nil
+	return actions
+}
+
+// start begins the initial start, which is a round of all children.
+func (c *Core) start() {
+	if c.phase != PhaseIdle {
+		return
+	}
+	c.phase = PhaseStarting
+	c.round.active = true
+	for _, ch := range c.children {
+		ch.inRound = true
+	}
+}
+
+// end begins the end: waits are void, and what is down already stays down. The
+// first cause is the one that is reported.
+func (c *Core) end(final Action) {
+	if c.phase == PhaseStopping {
+		return
+	}
+	c.phase = PhaseStopping
+	c.final = final
+	c.cancel(&c.round.timer)
+	c.round = round{}
+	for _, ch := range slices.Backward(slices.Clone(c.children)) {
+		c.cancel(&ch.timer)
+		ch.inRound = false
+		if !ch.live() {
+			c.settle(ch)
+		}
+	}
+}
+
+// advance takes the next step of whatever order of things is under way: only
+// here does one child's answer lead to another child's order.
+func (c *Core) advance() {
+	switch c.phase {
+	case PhaseStarting, PhaseRunning:
+		c.advanceRound()
+	case PhaseStopping:
+		if c.halt(func(*child) bool { return true }) {
+			c.phase = PhaseDone
+			c.emit(c.final)
+		}
+	}
+}
+
+// halt stops the chosen children in reverse order, one after another as OTP
+// does. It is true once none of them lives.
+func (c *Core) halt(chosen func(*child) bool) bool {
+	for _, ch := range slices.Backward(c.children) {
+		switch {
+		case !chosen(ch) || !ch.live():
+			continue
+		case ch.status != StatusStopping:
+			ch.status = StatusStopping
+			c.emit(StopChild{ID: ch.ID, Generation: ch.generation, Shutdown: ch.Shutdown})
+		}
+		return false
+	}
+	return true
+}
+
+func (c *Core) childStarted(e ChildStarted) {
+	ch := c.find(e.ID, e.Generation)
+	if ch != nil && ch.status == StatusStarting {
+		ch.up(c.now)
+	}
+}
+
+// startFailed ends the supervisor if the child has never been up, as OTP's
+// init does. Later, a failed start is a crash like others: it counts, and is
+// tried again.
+func (c *Core) startFailed(e StartFailed) {
+	ch := c.find(e.ID, e.Generation)
+	if ch == nil || ch.status != StatusStarting && ch.status != StatusStopping {
+		return
+	}
+	ch.lastReason = e.Reason
+	switch {
+	case c.expected(ch):
+		c.down(ch)
+	case !ch.came:
+		c.settle(ch)
+		c.end(Failed{ID: ch.ID, Reason: e.Reason})
+	default:
+		c.crashed([]*child{ch})
+	}
+}
+
+// childrenExited takes exits of one cause.
+func (c *Core) childrenExited(exits ...ChildExited) {
+	var crashed []*child
+	for _, e := range exits {
+		ch := c.find(e.ID, e.Generation)
+		if ch == nil || !ch.live() {
+			continue
+		}
+		ch.lastReason = e.Reason
+		if ch.status == StatusStarting && !c.expected(ch) {
+			ch.up(c.now)
+		}
+		ch.rested(c.now, c.spec.Window)
+		switch {
+		case c.expected(ch):
+			c.down(ch)
+		case ch.wants(e.Class):
+			crashed = append(crashed, ch)
+		default:
+			c.settle(ch)
+		}
+	}
+	if len(crashed) > 0 {
+		c.crashed(crashed)
+	}
+}
+
+// expected is true for a child that was told to stop, or is about to be: how
+// it ended makes no difference then, and costs nothing. OTP's supervisor
+// likewise takes no notice of the exit of a child it is about to terminate.
+func (c *Core) expected(ch *child) bool {
+	return c.phase == PhaseStopping || ch.status == StatusStopping || c.round.halting && ch.inRound
+}
+
+// down notes the expected end of a child. One that a round stopped is started
+// again by it, unless it is temporary.
+func (c *Core) down(ch *child) {
+	if ch.inRound && ch.Restart != Temporary {
+		ch.status = StatusRestarting
+		return
+	}
+	c.settle(ch)
+}
+
+// crashed restarts children that crashed for one cause, if the restart limit
+// allows one more.
+func (c *Core) crashed(children []*child) {
+	for _, ch := range children {
+		ch.status = StatusRestarting
+	}
+	count, allowed := c.intensity.charge(c.now)
+	if !allowed {
+		ch := children[0]
+		c.end(Escalate{Reason: &Exhausted{
+			Child: ch.ID, Reason: ch.lastReason,
+			Restarts: count, MaxRestarts: c.spec.MaxRestarts, Window: c.spec.Window,
+		}})
+		return
+	}
+	for _, ch := range children {
+		wait := c.nextWait(ch)
+		switch {
+		case c.spec.Strategy != OneForOne:
+			c.sweep(ch, wait)
+		case wait > 0:
+			ch.timer = c.startTimer(wait)
+		default:
+			c.launch(ch)
+		}
+	}
+}
+
+// nextWait is the wait before the child's next attempt.
+func (c *Core) nextWait(ch *child) time.Duration {
+	ch.attempts++
+	ch.lastWait = c.spec.Backoff.delay(ch.attempts, c.spec.Rand)
+	return ch.lastWait
+}
+
+// launch orders the next generation of a child.
+func (c *Core) launch(ch *child) {
+	if ch.generation > 0 {
+		ch.restarts++
+	}
+	ch.generation++
+	ch.status = StatusStarting
+	ch.upSince = never
+	ch.held = true
+	c.emit(StartChild{ID: ch.ID, Generation: ch.generation})
+}
+
+// settle notes that a child is gone and will not be restarted; OTP keeps the
+// specs of all but temporary children then.
+func (c *Core) settle(ch *child) {
+	ch.status = StatusStopped
+	ch.inRound = false
+	if ch.held {
+		ch.held = false
+		c.emit(Release{ID: ch.ID})
+	}
+	if ch.Restart == Temporary {
+		c.children = slices.DeleteFunc(c.children, func(other *child) bool { return other == ch })
+	}
+}
+
+func (c *Core) timerFired(token uint64) {
+	if token == 0 {
+		return
+	}
+	if token == c.round.timer {
+		c.round.timer, c.round.until = 0, 0
+		return
+	}
+	for _, ch := range c.children {
+		if ch.timer == token {
+			ch.timer = 0
+			c.launch(ch)
+			return
+		}
+	}
+}
+
+func (c *Core) startTimer(wait time.Duration) uint64 {
+	c.token++
+	c.emit(StartTimer{Token: c.token, Delay: wait})
+	return c.token
+}
+
+func (c *Core) cancel(timer *uint64) {
+	if *timer != 0 {
+		c.emit(CancelTimer{Token: *timer})
+		*timer = 0
+	}
+}
+
+// find returns the child if the generation is its last one.
+func (c *Core) find(id string, generation uint64) *child {
+	for _, ch := range c.children {
+		if ch.ID == id && ch.generation == generation && generation > 0 {
+			return ch
+		}
+	}
+	return nil
+}
+
+func (c *Core) emit(a Action) { c.actions = append(c.actions, a) }

@@ -1,0 +1,245 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/internal/name"
+	"github.com/civitas-go/civitas/internal/supervision"
+)
+
+// What a Spec and a Child have where they say nothing.
+const (
+	DefaultMaxRestarts   = 3
+	DefaultRestartWindow = 5 * time.Second
+	DefaultShutdown      = 5 * time.Second
+)
+
+// Spec is a supervisor: its children and how they are restarted. The zero
+// value is one_for_one without children.
+type Spec struct {
+	// Strategy says which children are restarted with one that crashed.
+	// Default OneForOne.
+	Strategy Strategy
+	// MaxRestarts is how many restarts may fall into one RestartWindow; one
+	// more, and the supervisor stops its children and crashes itself, which is
+	// its own supervisor's to decide about. A round that restarts five siblings
+	// counts once. Default 3; NoRestarts for none.
+	MaxRestarts int
+	// RestartWindow is the sliding window MaxRestarts counts in. Default 5 s.
+	RestartWindow time.Duration
+	// Backoff is the wait before a restart. Default none.
+	Backoff Backoff
+	// Children are started in this order and stopped in reverse.
+	Children []Child
+}
+
+// NoRestarts is a [Spec].MaxRestarts of none: the first crash escalates.
+const NoRestarts = -1
+
+// Child is one child of a supervisor.
+type Child struct {
+	// Name is the server's name, unique on its node, or in its cluster with
+	// the Scope Cluster.
+	Name string
+	// Run is what runs: a Type's With, or a Spec of another supervisor.
+	Run genserver.Runnable
+	// Restart says which of its ends the child is restarted after. Default
+	// Permanent.
+	Restart Restart
+	// Shutdown is how long the child may take to stop before it is killed.
+	// Default 5 s, and Infinity for a supervisor; BrutalKill kills at once.
+	Shutdown time.Duration
+	// Scope is how far the name is known. Default Local.
+	Scope genserver.Scope
+}
+
+// Special values of [Child].Shutdown.
+const (
+	// Infinity waits for as long as the child takes.
+	Infinity time.Duration = -1
+	// BrutalKill kills the child at once, without terminate.
+	BrutalKill time.Duration = -2
+)
+
+// Scopes of a [Child]'s name.
+const (
+	// Local names are the node's; other nodes may have the same.
+	Local = genserver.Local
+	// Cluster names have one owner in the cluster.
+	Cluster = genserver.Cluster
+)
+
+// Strategy says which children a crash concerns.
+type Strategy uint8
+
+// The strategies, as in OTP.
+const (
+	// OneForOne restarts the child that crashed, and no other.
+	OneForOne = Strategy(supervision.OneForOne)
+	// OneForAll stops all other children in reverse order, then starts all in
+	// order.
+	OneForAll = Strategy(supervision.OneForAll)
+	// RestForOne does the same with the child that crashed and those after it.
+	RestForOne = Strategy(supervision.RestForOne)
+)
+
+// String is the strategy's name in OTP and in topology files.
+func (s Strategy) String() string { return supervision.Strategy(s).String() }
+
+// Restart says when a child that ended is restarted.
+type Restart uint8
+
+// The restart types, as in OTP.
+const (
+	// Permanent children are always restarted.
+	Permanent = Restart(supervision.Permanent)
+	// Transient children are restarted after a crash, but not after the
+	// reasons genserver.Normal and genserver.Shutdown.
+	Transient = Restart(supervision.Transient)
+	// Temporary children are never restarted, not even when a sibling's crash
+	// is what stopped them.
+	Temporary = Restart(supervision.Temporary)
+)
+
+// String is the restart type's name in OTP and in topology files.
+func (r Restart) String() string { return supervision.Restart(r).String() }
+
+// Backoff is the wait before a restart; the zero value does not wait, as in
+// OTP. A child's attempts are forgotten once it has run for the restart window,
+// or twice its last wait if that is longer.
+type Backoff struct {
+	// Growth is how the wait grows with the attempts of one child.
+	Growth Growth
+	// Base is the wait before the first of them.
+	Base time.Duration
+	// Max caps the wait, jitter included. Default no cap.
+	Max time.Duration
+	// Jitter lengthens each wait by a random part of it, up to this one: 0 to
+	// 0.25. It keeps servers that crashed together from coming back together.
+	Jitter float64
+}
+
+// Growth is how a [Backoff] grows.
+type Growth uint8
+
+// The growths.
+const (
+	// NoBackoff restarts at once.
+	NoBackoff = Growth(supervision.NoBackoff)
+	// Constant always waits Base.
+	Constant = Growth(supervision.Constant)
+	// Linear waits n times Base before the n-th attempt.
+	Linear = Growth(supervision.Linear)
+	// Exponential waits Base, doubled with each attempt after the first.
+	Exponential = Growth(supervision.Exponential)
+)
+
+// String is the growth's name in topology files.
+func (g Growth) String() string { return supervision.Growth(g).String() }
+
+// GenServer makes a Spec a genserver.Runnable.
+func (s Spec) GenServer() genserver.Spec { return serverType.With(s) }
+
+// Validate checks the whole tree below the Spec and returns every fault, each
+// with the path of the field. A start checks too.
+func (s Spec) Validate() error { return s.validate("", map[string]string{}) }
+
+func (s Spec) validate(path string, names map[string]string) error {
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(path+format, args...)) }
+	if s.MaxRestarts < NoRestarts {
+		fault("MaxRestarts: %d is negative; NoRestarts (%d) means none", s.MaxRestarts, NoRestarts)
+	}
+	if s.RestartWindow < 0 {
+		fault("RestartWindow: %v is negative", s.RestartWindow)
+	}
+	for i, c := range s.Children {
+		at := fmt.Sprintf("Children[%d]", i)
+		if err := name.Check(c.Name); err != nil {
+			fault("%s.Name: %v", at, err)
+		} else {
+			at = fmt.Sprintf("Children[%d] %q", i, c.Name)
+			if other, taken := names[c.Name]; taken {
+				fault("%s.Name: taken by %s", at, other)
+			}
+			names[c.Name] = path + at
+		}
+		if c.Shutdown < BrutalKill {
+			fault("%s.Shutdown: %v is negative; Infinity is %d and BrutalKill is %d", at, c.Shutdown, Infinity, BrutalKill)
+		}
+		if c.Scope > Cluster {
+			fault("%s.Scope: %d is none", at, c.Scope)
+		}
+		switch run := c.Run.(type) {
+		case nil:
+			fault("%s.Run: nothing to run", at)
+		case Spec:
+			if c.Scope != Local {
+				fault("%s.Scope: a supervisor's name is its node's; give its children the scope", at)
+			}
+			errs = append(errs, run.validate(path+at+".", names))
+		default:
+			if run.GenServer().TypeName() == "" {
+				fault("%s.Run: the zero Spec; use a Type's With", at)
+			}
+		}
+	}
+	if len(errs) == 0 {
+		// What is left are the core's own rules; the children are good.
+		if _, err := supervision.New(s.core()); err != nil {
+			fault("%w", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// core is what the decision core must know of the Spec, defaults filled in.
+func (s Spec) core() supervision.Spec {
+	core := supervision.Spec{
+		Strategy:    supervision.Strategy(s.Strategy),
+		MaxRestarts: s.MaxRestarts,
+		Window:      s.RestartWindow,
+		Backoff: supervision.Backoff{
+			Growth: supervision.Growth(s.Backoff.Growth),
+			Base:   s.Backoff.Base,
+			Max:    s.Backoff.Max,
+			Jitter: s.Backoff.Jitter,
+		},
+		Rand: rand.Float64,
+	}
+	switch s.MaxRestarts {
+	case 0:
+		core.MaxRestarts = DefaultMaxRestarts
+	case NoRestarts:
+		core.MaxRestarts = 0
+	}
+	if core.Window == 0 {
+		core.Window = DefaultRestartWindow
+	}
+	for _, c := range s.Children {
+		core.Children = append(core.Children, supervision.Child{
+			ID:       c.Name,
+			Restart:  supervision.Restart(c.Restart),
+			Shutdown: c.shutdown(),
+		})
+	}
+	return core
+}
+
+func (c Child) shutdown() supervision.Shutdown {
+	_, nested := c.Run.(Spec)
+	switch {
+	case c.Shutdown == BrutalKill:
+		return supervision.Brutal
+	case c.Shutdown == Infinity, c.Shutdown == 0 && nested:
+		return supervision.Infinite
+	case c.Shutdown == 0:
+		return supervision.Shutdown(DefaultShutdown)
+	default:
+		return supervision.Shutdown(c.Shutdown)
+	}
+}
