@@ -82,7 +82,7 @@ func (ch *child) up(now time.Duration) {
 // when it ends.
 func (ch *child) rested(now, window time.Duration) {
 	if now-ch.upSince >= healthy(window, ch.lastWait) {
-		ch.attempts, ch.lastWait = 0, 0
+		ch.attempts = 0
 	}
 }
 

@@ -192,7 +192,7 @@ func (c *Core) childrenExited(exits ...ChildExited) {
 			continue
 		}
 		ch.lastReason = e.Reason
-		if ch.status == StatusStarting && !c.expected(ch) {
+		if ch.status == StatusStarting {
 			ch.up(c.now)
 		}
 		ch.rested(c.now, c.spec.Window)
@@ -321,7 +321,7 @@ func (c *Core) cancel(timer *uint64) {
 // find returns the child if the generation is its last one.
 func (c *Core) find(id string, generation uint64) *child {
 	for _, ch := range c.children {
-		if ch.ID == id && ch.generation == generation && generation > 0 {
+		if ch.ID == id && ch.generation == generation {
 			return ch
 		}
 	}
