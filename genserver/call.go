@@ -51,8 +51,8 @@ func mayCall(ctx context.Context, from *Context, to Ref) error {
 	if from == nil && to.sys.draining.Load() {
 		return undelivered(ErrDraining, to.String(), "this node takes no new work")
 	}
-	if _, isHandler := ctx.(*Context); isHandler {
-		return nil // ended or aborted ones show in await
+	if c, isHandler := ctx.(*Context); isHandler && !c.over.Load() {
+		return nil // which saves making its standard context
 	}
 	if ctx.Err() != nil {
 		return timeoutError(ctx, true).about(to.String())
@@ -117,6 +117,7 @@ func (c *callCell[Req, Rep]) run(p *Process, ctx *Context) error {
 		p.sys.stats.expired.Add(1)
 		return nil
 	}
+	ctx.startSpan()
 	rep, err := c.op.fn(p.state, ctx, c.req)
 	if err != nil {
 		if asStop(err) != nil {

@@ -2,6 +2,8 @@ package genserver
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -19,19 +21,26 @@ type heldName struct {
 
 // enter puts a new process into the table, its mailbox beginning with what has
 // waited for it, so that nothing overtakes it.
-func (s *System) enter(p *Process) (holder *Process) {
+func (s *System) enter(p *Process) error {
 	s.names.mu.Lock()
 	defer s.names.mu.Unlock()
+	if s.closed.Load() {
+		return undelivered(ErrDraining, p.name, "the system is stopping")
+	}
+	if holder := s.procs.get(p.name); holder != nil {
+		return undelivered(ErrNameTaken, p.name, "%s has it", holder)
+	}
 	held := s.names.held[p.name]
 	if held != nil {
 		for _, it := range held.waiting {
 			p.box.push(it)
 		}
 	}
-	if holder = s.procs.put(p); holder == nil && held != nil {
+	if held != nil {
 		held.waiting = nil
 	}
-	return holder
+	s.procs.put(p)
+	return nil
 }
 
 // claimName makes a starting process's cluster-wide name this System's. It
@@ -62,10 +71,15 @@ func (p *Process) claimName(scope Scope) error {
 		s.names.held[p.name] = held
 	}
 	s.names.mu.Unlock()
-	if late && held.claim != nil {
-		return held.claim.Release(context.WithoutCancel(p.ctx))
+	if !late {
+		return nil
 	}
-	return nil
+	if held.claim != nil {
+		if err := held.claim.Release(context.WithoutCancel(p.ctx)); err != nil {
+			return err
+		}
+	}
+	return ErrFenced
 }
 
 // Release gives a cluster-wide name back that a process of this System has
@@ -79,9 +93,7 @@ func (s *System) Release(ctx context.Context, name string) error {
 	if held == nil {
 		return nil
 	}
-	for _, it := range held.waiting {
-		it.discard(it.use(), func(bool) error { return undelivered(ErrNoProcess, name, "it was stopped for good") })
-	}
+	s.discard(held.waiting, func(bool) error { return undelivered(ErrNoProcess, name, "it was stopped for good") })
 	if held.claim == nil {
 		return nil
 	}
@@ -114,4 +126,11 @@ func (s *System) push(name string, it item) error {
 	}
 	held.waiting = append(held.waiting, it)
 	return nil
+}
+
+// heldNames is a snapshot, in order.
+func (s *System) heldNames() []string {
+	s.names.mu.Lock()
+	defer s.names.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.names.held))
 }

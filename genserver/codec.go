@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"strconv"
+	"sync"
 )
 
 // Codec turns payloads into bytes and back. Both encodings read the `json`
@@ -43,17 +45,97 @@ func (jsonCodec) Decode(data []byte, v any) error {
 	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // Decoder.Token returns io.EOF itself.
 		return fmt.Errorf("decode JSON into %T: more than one value", v)
 	}
-	switch m := v.(type) {
-	case *Map:
-		return plainMap(*m)
-	case *map[string]any:
-		return plainMap(*m)
-	case *any:
-		n, err := plain(*m)
-		*m = n
-		return err
+	return plainNumbers(reflect.ValueOf(v))
+}
+
+// plainNumbers replaces every json.Number behind an interface within v, such
+// as those of a Map in a field.
+func plainNumbers(v reflect.Value) error {
+	if !holdsAny(v.Type()) {
+		return nil
+	}
+	switch v.Kind() {
+	case reflect.Interface:
+		if v.IsNil() {
+			return nil
+		}
+		if !v.CanInterface() {
+			return nil // an embedded interface of an unexported type
+		}
+		switch v.Interface().(type) {
+		case json.Number, map[string]any, []any:
+			n, err := plain(v.Interface())
+			if err == nil && v.CanSet() {
+				v.Set(reflect.ValueOf(n))
+			}
+			return err
+		}
+		return plainNumbers(v.Elem())
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil
+		}
+		return plainNumbers(v.Elem())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); !f.IsExported() && !f.Anonymous {
+				continue
+			}
+			if err := plainNumbers(v.Field(i)); err != nil {
+				return fmt.Errorf("field %s: %w", v.Type().Field(i).Name, err)
+			}
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if err := plainNumbers(v.Index(i)); err != nil {
+				return err
+			}
+		}
+	case reflect.Map:
+		for it := v.MapRange(); it.Next(); {
+			e := reflect.New(v.Type().Elem()).Elem()
+			e.Set(it.Value())
+			if err := plainNumbers(e); err != nil {
+				return fmt.Errorf("key %q: %w", it.Key(), err)
+			}
+			v.SetMapIndex(it.Key(), e)
+		}
 	}
 	return nil
+}
+
+// anyTypes remembers holdsAny's answers.
+var anyTypes sync.Map // reflect.Type to bool
+
+// holdsAny reports whether decoding into the type can put a json.Number
+// behind an interface.
+func holdsAny(t reflect.Type) bool {
+	if known, ok := anyTypes.Load(t); ok {
+		return known.(bool)
+	}
+	found := findAny(t, map[reflect.Type]bool{})
+	anyTypes.Store(t, found)
+	return found
+}
+
+func findAny(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Interface:
+		return true
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return findAny(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if f := t.Field(i); (f.IsExported() || f.Anonymous) && findAny(f.Type, seen) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // plain replaces every json.Number within v, in place where v is a container.

@@ -29,6 +29,7 @@ type Context struct {
 	// taken is set once the context may be held by others; it's then not reused.
 	taken atomic.Bool
 	ended atomic.Bool
+	over  atomic.Bool // ended, or aborted before
 
 	mu     sync.Mutex
 	std    context.Context // made when first asked for
@@ -139,7 +140,7 @@ func (c *Context) withSpan(ctx context.Context) context.Context {
 	switch {
 	case c.span != nil:
 		return trace.ContextWithSpan(ctx, c.span)
-	case c.msg.span != nil:
+	case c.msg.span != nil && !c.msg.timer:
 		return trace.ContextWithSpanContext(ctx, *c.msg.span)
 	default:
 		return ctx
@@ -152,6 +153,9 @@ func (c *Context) spanContext() *trace.SpanContext {
 		span := c.span.SpanContext()
 		return &span
 	}
+	if c.msg.timer {
+		return nil // a timer's is no parent
+	}
 	return c.msg.span
 }
 
@@ -161,6 +165,7 @@ func (c *Context) reset(h *header) {
 	c.msg = *h
 	c.span, c.stop, c.cause = nil, nil, nil
 	c.ended.Store(false)
+	c.over.Store(false)
 }
 
 // String names what is being handled, as in `call "acquire"`.
@@ -178,6 +183,7 @@ func (c *Context) abort(cause error) {
 	if c.cause == nil {
 		c.cause = cause
 	}
+	c.over.Store(true)
 	if c.cancel != nil {
 		c.cancel(cause)
 	}
@@ -186,6 +192,7 @@ func (c *Context) abort(cause error) {
 // end closes the context after its handler.
 func (c *Context) end() {
 	c.ended.Store(true)
+	c.over.Store(true)
 	if !c.taken.Load() {
 		return
 	}

@@ -152,7 +152,8 @@ func (d *definition) checkRequest(kind Kind, op string, t reflect.Type) {
 		return
 	}
 	for _, f := range reflect.VisibleFields(t) {
-		if f.IsExported() && !f.Anonymous && jsonKey(f) == d.tag {
+		// Decoders of JSON take a key for a field's in any case.
+		if key := jsonKey(f); f.IsExported() && strings.EqualFold(key, d.tag) {
 			d.refuse("%s %q: field %s of %v would be encoded as %q, the key that names the op", kind, op, f.Name, t, d.tag)
 		}
 	}
@@ -160,10 +161,16 @@ func (d *definition) checkRequest(kind Kind, op string, t reflect.Type) {
 
 func jsonKey(f reflect.StructField) string {
 	key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-	if key == "" {
+	switch {
+	case f.Tag.Get("json") == "-":
+		return "" // not encoded
+	case key == "" && f.Anonymous:
+		return "" // its fields are
+	case key == "":
 		return f.Name
+	default:
+		return key
 	}
-	return key
 }
 
 var (

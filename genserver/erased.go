@@ -58,7 +58,11 @@ func (s *System) request(ctx context.Context, from *Context, to Ref, m Message, 
 }
 
 func outgoing(ctx context.Context, from *Context, to Ref, kind Kind, m Message) *Outgoing {
-	h := headerOf(ctx, from, kind, m.Op())
+	op := m.Op()
+	if _, ok := m.(Map); ok {
+		op = "" // only the receiver knows its tag
+	}
+	h := headerOf(ctx, from, kind, op)
 	out := &Outgoing{
 		Envelope: Envelope{To: to.name, Kind: kind, Op: h.op, FromNode: to.sys.node},
 		Node:     to.node,
@@ -123,17 +127,24 @@ func (it *inboundCall) header() *header { return &it.hdr }
 func (it *inboundCall) use() uint64     { return 0 }
 
 func (it *inboundCall) begin() bool {
-	if it.waiter != nil && !it.waiter.begin() || it.hdr.expired() {
+	if it.waiter != nil && !it.waiter.begin() {
 		return false
 	}
 	return it.state.CompareAndSwap(inboundQueued, inboundRunning)
 }
 
 func (it *inboundCall) run(p *Process, c *Context) error {
+	if it.waiter == nil && it.hdr.expired() {
+		// A caller here has a clock of its own.
+		p.sys.stats.expired.Add(1)
+		it.discard(0, func(bool) error { return undelivered(ErrTimeout, p.name, "its deadline passed in the mailbox") })
+		return nil
+	}
 	if !it.begin() {
 		p.sys.stats.expired.Add(1)
 		return nil
 	}
+	c.startSpan()
 	rep, err := it.answer(p, c)
 	if err != nil {
 		if asStop(err) != nil {

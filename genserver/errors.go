@@ -234,7 +234,9 @@ func Stop(reason error) error {
 // ended reports whether a reason is an end by intent rather than a crash. The
 // outermost error decides: who crashed because another server ended normally
 // did not end normally.
-func ended(reason error) bool {
+func ended(reason error) bool { return reasonIs(reason, Normal) || reasonIs(reason, Shutdown) }
+
+func reasonIs(reason error, kind *Error) bool {
 	var e *Error
-	return errors.As(reason, &e) && (e.Code == Normal.Code || e.Code == Shutdown.Code)
+	return errors.As(reason, &e) && e.Code == kind.Code
 }

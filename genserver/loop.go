@@ -81,9 +81,6 @@ func (p *Process) pop() item {
 // the goroutine; the process's end then runs in another one.
 func (p *Process) turn(it item) (end *ending) {
 	c := p.ctx
-	if p.sys.tracer != nil && c.msg.kind != 0 {
-		p.sys.startSpan(c)
-	}
 	returned := false
 	defer func() {
 		if returned {
@@ -129,7 +126,7 @@ func (p *Process) leaveInline(end *ending) {
 		p.mu.Unlock()
 	case end != nil:
 		p.mu.Unlock()
-		p.exit(end)
+		go p.exit(end) // terminate is none of the caller's business
 	case p.stop != nil || p.box.n > 0 || len(p.signals) > 0:
 		p.running = nil
 		p.mu.Unlock()
@@ -148,8 +145,11 @@ func (p *Process) start(spec Spec, scope Scope) {
 		if err := p.claimName(scope); err != nil {
 			return err
 		}
+		if p.fenced.Load() {
+			return ErrFenced // before anything has run
+		}
+		defer p.ctx.end()
 		state, err := p.host.def.init(p.ctx, spec.config)
-		p.ctx.end()
 		p.state = state
 		return err
 	}, p.failStart)
@@ -163,11 +163,14 @@ func (p *Process) start(spec Spec, scope Scope) {
 		return
 	}
 	p.phase = busy
-	p.mu.Unlock()
-	if p.watch != nil {
-		p.watch.ProcessStarted(p)
+	p.notice = noticeStarting
+	if p.stop == nil {
+		p.stop = p.ctx.stop
 	}
-	p.drain(nil)
+	p.mu.Unlock()
+	if p.announce() {
+		p.drain(nil)
+	}
 }
 
 // failStart ends a process whose init did not succeed.
@@ -180,11 +183,11 @@ func (p *Process) failStart(end *ending) {
 	if p.stop != nil {
 		end.reason = p.stop // init was told to give up, and did
 	}
-	p.phase = exited
 	left := p.empty()
+	p.vanish(end.reason)
 	p.mu.Unlock()
 	end.handling = "init"
-	left.discard(p.exitedWith(end.reason))
+	p.discard(left, end.reason)
 	p.conclude(end)
 }
 
@@ -202,12 +205,12 @@ func (p *Process) exit(end *ending) {
 		p.take(terminating{})
 	}
 	p.mu.Unlock()
-	left.discard(p.exitedWith(end.reason))
+	p.discard(left, end.reason)
 
 	if terminate := p.host.def.terminate; terminate != nil {
 		after := guard(func() error {
+			defer p.ctx.end()
 			terminate(p.state, p.ctx, end.reason)
-			p.ctx.end()
 			return nil
 		}, func(after *ending) {
 			after.handling = "terminate"
@@ -228,7 +231,8 @@ func (p *Process) depart(end *ending) {
 		p.mu.Unlock()
 		return
 	}
-	p.phase = exited
+	p.running = nil
+	p.vanish(end.reason)
 	p.mu.Unlock()
 	p.conclude(end)
 }

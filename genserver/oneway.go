@@ -24,6 +24,9 @@ func (r Ref) send(ctx context.Context, kind Kind, m Message, opts []Option) erro
 	if from != nil && from.p.fenced.Load() {
 		return undelivered(ErrFenced, r.String(), "%s was killed", from.p)
 	}
+	if from == nil && r.sys.draining.Load() {
+		return undelivered(ErrDraining, r.String(), "this node takes no new work")
+	}
 	o := optionsOf(opts)
 	if p != nil {
 		op := p.host.def.op(m)
@@ -106,6 +109,7 @@ func handleOneWay(p *Process, c *Context, kind Kind, op string, msg Message, bod
 		}
 	}
 	c.rename(op)
+	c.startSpan()
 	handler, known := lookup(p.host.entries(kind), op)
 	if !known {
 		p.sys.drop(p.name, kind, op, p.unknownOp(kind, op))

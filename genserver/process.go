@@ -38,10 +38,22 @@ type Process struct {
 	running item   // whose turn it is
 	ticket  uint64 // of running
 	ctx     *Context
-	timers  *Timer
+	alarm   *alarm        // nil while no timer was set
 	exited  chan struct{} // made when first asked for
 	onKill  func()
+	turns   uint64 // how many there were, for Drain
+	notice  notice
 }
+
+// notice keeps a Watcher's notices in order where a process is killed while
+// its start is being told.
+type notice uint8
+
+const (
+	noticeNone     notice = iota
+	noticeStarting        // ProcessStarted is under way
+	noticeOwed            // and ProcessExited must follow it
+)
 
 type phase uint8
 
@@ -57,7 +69,7 @@ const (
 var errGone = errors.New("process is gone")
 
 // Watcher is told of a process's fate, by the process's own goroutine (or
-// that of Kill's caller), once each. Its methods must not block.
+// that of Kill's caller), once each, the start first. Its methods must not block.
 type Watcher interface {
 	// ProcessStarted follows a successful init.
 	ProcessStarted(p *Process)
@@ -182,27 +194,28 @@ func (p *Process) wake() {
 	}
 }
 
-// settle waits until what is in the mailbox has been handled, and reports
-// whether the process was idle already.
-func (p *Process) settle(ctx context.Context) (wasIdle bool, err error) {
+// settle waits until what is in the mailbox has been handled, and reports how
+// many turns there were, and whether the process was idle already.
+func (p *Process) settle(ctx context.Context) (turns uint64, wasIdle bool, err error) {
 	p.mu.Lock()
 	if p.phase == idle || p.phase >= stopping {
-		p.mu.Unlock()
-		return true, nil
+		defer p.mu.Unlock()
+		return p.turns, true, nil
 	}
 	b := &barrier{done: make(chan struct{})}
 	p.box.push(b)
 	p.mu.Unlock()
 	select {
 	case <-b.done:
-		return false, nil
+		return 0, false, nil
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return 0, false, ctx.Err()
 	}
 }
 
 // take makes it the message whose turn it is; p.mu is held.
 func (p *Process) take(it item) {
+	p.turns++
 	p.running, p.ticket = it, it.use()
 	if p.ctx == nil || p.ctx.taken.Load() {
 		p.ctx = &Context{p: p}
@@ -226,26 +239,42 @@ func (p *Process) callerLeft(it item, cause error) {
 // successor when Kill returns.
 func (p *Process) Kill() { p.kill(Killed) }
 
-func (p *Process) kill(reason error) {
+// kill reports false of a process that has ended already.
+func (p *Process) kill(reason error) bool {
 	p.mu.Lock()
 	if p.phase == exited {
 		p.mu.Unlock()
-		return
+		return false
 	}
 	p.fenced.Store(true)
 	if p.phase != idle {
 		p.ctx.abort(ErrFenced)
 	}
-	p.phase = exited
 	left := p.empty()
 	onKill := p.onKill
+	p.onKill = nil
+	if onKill == nil {
+		p.vanish(reason)
+	} else {
+		p.phase = stopping // its children go first
+	}
 	p.mu.Unlock()
 
-	left.discard(p.exitedWith(reason))
+	p.discard(left, reason)
 	if onKill != nil {
 		onKill()
+		p.mu.Lock()
+		late := p.phase == exited
+		if !late {
+			p.vanish(reason)
+		}
+		p.mu.Unlock()
+		if late {
+			return false
+		}
 	}
 	p.conclude(&ending{reason: reason})
+	return true
 }
 
 // OnKill has fn called when the process is killed, by the goroutine of Kill's
@@ -266,53 +295,84 @@ type remains struct {
 	running item
 	ticket  uint64
 	queue   []item
-	timers  *Timer
 }
 
-// empty takes everything out of the process; p.mu is held.
+// empty takes everything out of the process and ends its timers; p.mu is held.
 func (p *Process) empty() remains {
-	r := remains{p.running, p.ticket, append(p.signals, p.box.takeAll()...), p.timers}
-	p.running, p.signals, p.timers = nil, nil, nil
+	if p.alarm != nil {
+		p.alarm.kill()
+	}
+	r := remains{p.running, p.ticket, append(p.signals, p.box.takeAll()...)}
+	p.running, p.signals, p.alarm = nil, nil, nil
 	return r
 }
 
-// discard tells the callers and stops the timers.
-func (r remains) discard(why failure) {
-	if r.running != nil {
-		r.running.discard(r.ticket, why)
+// discard tells the callers; other messages are counted.
+func (p *Process) discard(left remains, reason error) {
+	why := func(queued bool) error { return exitError(p.name, reason, queued) }
+	if left.running != nil {
+		left.running.discard(left.ticket, why)
 	}
-	for _, it := range r.queue {
+	p.sys.discard(left.queue, why)
+}
+
+func (s *System) discard(queue []item, why failure) {
+	for _, it := range queue {
+		if _, ok := it.(*oneWay); ok {
+			s.stats.dropped.Add(1)
+		}
 		it.discard(it.use(), why)
 	}
-	for t := r.timers; t != nil; t = t.next {
-		t.timer.Stop()
+}
+
+// vanish makes the process an exited one, whose name is free; p.mu is held.
+// Whoever calls it goes on to conclude.
+func (p *Process) vanish(reason error) {
+	p.phase = exited
+	p.stop = reason
+	p.sys.procs.remove(p)
+	if p.exited != nil {
+		close(p.exited)
 	}
 }
 
-func (p *Process) exitedWith(reason error) failure {
-	return func(queued bool) error { return exitError(p.name, reason, queued) }
-}
-
-// conclude is the very end, come to once: the name is freed, and whoever waits
-// is told.
+// conclude is the very end, come to once: whoever watches is told.
 func (p *Process) conclude(end *ending) {
-	p.mu.Lock()
-	p.stop = end.reason
-	done := p.exited
-	p.mu.Unlock()
-	p.sys.forget(p)
 	p.report(end)
-	if done != nil {
-		close(done)
+	if p.watch == nil {
+		return
 	}
-	if p.watch != nil {
+	p.mu.Lock()
+	starting := p.notice == noticeStarting
+	if starting {
+		p.notice = noticeOwed
+	}
+	p.mu.Unlock()
+	if !starting {
 		p.watch.ProcessExited(p, end.reason)
 	}
 }
 
+// announce tells of the start; false means that the process was killed
+// meanwhile, and that this has been told too.
+func (p *Process) announce() bool {
+	if p.watch == nil {
+		return true
+	}
+	p.watch.ProcessStarted(p)
+	p.mu.Lock()
+	owed := p.notice == noticeOwed
+	p.notice = noticeNone
+	p.mu.Unlock()
+	if owed {
+		p.watch.ProcessExited(p, p.Reason())
+	}
+	return !owed
+}
+
 // report logs an end that nobody asked for.
 func (p *Process) report(end *ending) {
-	if ended(end.reason) || errors.Is(end.reason, Killed) {
+	if ended(end.reason) || reasonIs(end.reason, Killed) {
 		p.sys.log.Debug("server ended", "server", p.name, "generation", p.gen, "reason", end.reason)
 		return
 	}

@@ -8,7 +8,8 @@ import (
 // Stats counts what a System has quietly lost or refused since it was made.
 type Stats struct {
 	// Dropped are casts and infos that reached no handler: of an unknown name
-	// or op, for a full mailbox, or with a payload that does not decode.
+	// or op, for a full mailbox, with a payload that does not decode, or still
+	// queued when the server ended.
 	Dropped uint64
 	// Expired are calls whose caller had given up before their turn; they
 	// were not handled.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -131,11 +132,8 @@ func (s *System) Spawn(serverName string, r Runnable, o SpawnOptions) (*Process,
 	}
 	p := &Process{sys: s, host: s.host(spec.def), name: serverName, gen: s.gens.Add(1), watch: o.Watcher}
 	p.ctx = &Context{p: p, msg: header{op: "init"}}
-	if s.closed.Load() {
-		return nil, undelivered(ErrDraining, serverName, "the system is stopping")
-	}
-	if holder := s.enter(p); holder != nil {
-		return nil, undelivered(ErrNameTaken, serverName, "%s has it", holder)
+	if err := s.enter(p); err != nil {
+		return nil, err
 	}
 	go p.start(spec, o.Scope)
 	return p, nil
@@ -220,17 +218,27 @@ func (w *startWatcher) ProcessExited(p *Process, reason error) {
 // ctx ends. Servers still call each other meanwhile.
 func (s *System) Drain(ctx context.Context) error {
 	s.draining.Store(true)
+	// Servers are looked at one after the other, and one of them may hand work
+	// to another that was looked at before. Only when two rounds in a row found
+	// all of them idle, and none had a turn in between, were all of them idle
+	// at once.
+	var before map[*Process]uint64
 	for {
-		quiet := true
+		now, quiet := map[*Process]uint64{}, true
 		for _, p := range s.procs.all() {
-			wasIdle, err := p.settle(ctx)
+			turns, wasIdle, err := p.settle(ctx)
 			if err != nil {
 				return fmt.Errorf("drain: %s still has work: %w", p, err)
 			}
+			now[p] = turns
 			quiet = quiet && wasIdle
 		}
-		if quiet {
+		if quiet && before != nil && maps.Equal(before, now) {
 			return nil
+		}
+		before = nil
+		if quiet {
+			before = now
 		}
 	}
 }
@@ -239,7 +247,9 @@ func (s *System) Drain(ctx context.Context) error {
 // and kills those that have not ended when ctx does; its error names them.
 // Supervised servers are stopped by stopping their supervisor first.
 func (s *System) Stop(ctx context.Context) error {
+	s.names.mu.Lock() // a Spawn under way is before, and among those left, or refused
 	s.closed.Store(true)
+	s.names.mu.Unlock()
 	s.draining.Store(true)
 	left := s.procs.all()
 	for _, p := range left {
@@ -250,15 +260,15 @@ func (s *System) Stop(ctx context.Context) error {
 		select {
 		case <-p.Exited():
 		case <-ctx.Done():
-			p.Kill()
-			errs = append(errs, fmt.Errorf("%s did not stop and was killed", p))
+			if p.kill(Killed) {
+				errs = append(errs, fmt.Errorf("%s did not stop and was killed", p))
+			}
 		}
-		if err := s.Release(context.WithoutCancel(ctx), p.name); err != nil {
+	}
+	for _, name := range s.heldNames() {
+		if err := s.Release(context.WithoutCancel(ctx), name); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
-
-// forget frees the name of a process that has ended.
-func (s *System) forget(p *Process) { s.procs.remove(p) }

@@ -39,15 +39,12 @@ func (t *table) get(name string) *Process {
 	return p
 }
 
-// put enters a process, or returns the holder of its name.
-func (t *table) put(p *Process) (holder *Process) {
+// put enters a process under a name that is free; System.enter sees to that.
+func (t *table) put(p *Process) {
 	s := t.shard(p.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if holder = s.procs[p.name]; holder == nil {
-		s.procs[p.name] = p
-	}
-	return holder
+	s.procs[p.name] = p
 }
 
 // remove takes out this very process.

@@ -1,6 +1,7 @@
 package genserver
 
 import (
+	"container/heap"
 	"sync/atomic"
 	"time"
 
@@ -12,12 +13,13 @@ import (
 type Timer struct {
 	p     *Process
 	msg   InfoMessage
+	op    string
 	due   time.Time
-	timer *time.Timer
 	span  *trace.SpanContext // that set it
 	state atomic.Uint32
 
-	prev, next *Timer // the process's timers; guarded by its lock
+	seq   uint64 // tells timers that are due at the same time
+	index int    // in the heap
 }
 
 const (
@@ -29,21 +31,32 @@ const (
 // SendAfter has HandleInfo called with m after d, once, by the server's own
 // clock, which is monotonic; a d of zero or less is due at once. It never
 // blocks. The message waits in the mailbox for its turn like any other, but
-// never finds it full. For a tick, call SendAfter again in the handler.
+// never finds it full; timers arrive there in the order they are due. For a
+// tick, call SendAfter again in the handler.
 //
 // The timer dies with this generation of the server, even when it's due
 // already and waits in the mailbox.
 func (c *Context) SendAfter(d time.Duration, m InfoMessage) *Timer {
 	p := c.p
-	t := &Timer{p: p, msg: m, due: time.Now().Add(d), span: c.spanContext()}
+	t := &Timer{p: p, msg: m, op: p.host.def.op(m), span: c.spanContext()}
+	t.due = time.Now().Add(max(d, 0))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.phase >= stopping {
 		t.state.Store(timerDone)
 		return t
 	}
-	t.link()
-	t.timer = time.AfterFunc(d, t.fire)
+	if p.alarm == nil {
+		p.alarm = &alarm{}
+	}
+	p.alarm.add(t)
+	if d <= 0 {
+		p.queueDue()
+		return t
+	}
+	if t.index == 0 {
+		p.alarm.set(d, p.rang)
+	}
 	return t
 }
 
@@ -52,12 +65,11 @@ func (c *Context) SendAfter(d time.Duration, m InfoMessage) *Timer {
 func (t *Timer) Cancel() bool {
 	t.p.mu.Lock()
 	defer t.p.mu.Unlock()
-	if t.state.Swap(timerDone) == timerDone {
-		return false
+	was := t.state.Swap(timerDone)
+	if was == timerWaiting {
+		t.p.alarm.remove(t)
 	}
-	t.timer.Stop()
-	t.unlink()
-	return t.p.phase < stopping
+	return was != timerDone && t.p.phase < stopping
 }
 
 // Left is the time until the timer is due, zero once it is or is cancelled.
@@ -68,54 +80,111 @@ func (t *Timer) Left() time.Duration {
 	return max(0, time.Until(t.due))
 }
 
-func (t *Timer) fire() {
-	p := t.p
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.phase >= stopping || !t.state.CompareAndSwap(timerWaiting, timerQueued) {
-		return
-	}
-	p.box.push(t)
-	p.wake()
-}
-
-func (t *Timer) link() {
-	t.next = t.p.timers
-	if t.next != nil {
-		t.next.prev = t
-	}
-	t.p.timers = t
-}
-
-func (t *Timer) unlink() {
-	if t.prev != nil {
-		t.prev.next = t.next
-	} else if t.p.timers == t {
-		t.p.timers = t.next
-	}
-	if t.next != nil {
-		t.next.prev = t.prev
-	}
-	t.prev, t.next = nil, nil
-}
-
 func (t *Timer) header() *header {
-	return &header{kind: KindInfo, timer: true, op: t.p.host.def.op(t.msg), local: t.p, span: t.span}
+	return &header{kind: KindInfo, timer: true, op: t.op, local: t.p, span: t.span}
 }
 
 func (t *Timer) use() uint64 { return 0 }
 
 func (t *Timer) run(p *Process, c *Context) error {
-	p.mu.Lock()
-	mine := t.state.CompareAndSwap(timerQueued, timerDone)
-	if mine {
-		t.unlink()
-	}
-	p.mu.Unlock()
-	if !mine {
+	if !t.state.CompareAndSwap(timerQueued, timerDone) {
 		return nil // cancelled
 	}
 	return handleOneWay(p, c, KindInfo, "", t.msg, nil)
 }
 
 func (t *Timer) discard(uint64, failure) { t.state.Store(timerDone) }
+
+// rang is called by the alarm's clock.
+func (p *Process) rang() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.phase < stopping && p.alarm != nil {
+		p.queueDue()
+	}
+}
+
+// queueDue moves what is due into the mailbox; p.mu is held.
+func (p *Process) queueDue() {
+	a, now := p.alarm, time.Now()
+	for a.Len() > 0 && !a.waiting[0].due.After(now) {
+		t := heap.Pop(a).(*Timer)
+		t.state.Store(timerQueued)
+		p.box.push(t)
+		p.wake()
+	}
+	if a.Len() > 0 {
+		a.set(a.waiting[0].due.Sub(now), p.rang)
+	}
+}
+
+// alarm is a process's timers, a heap by time, with one clock for the earliest.
+// The process's lock guards it.
+type alarm struct {
+	waiting []*Timer
+	seq     uint64
+	clock   *time.Timer
+}
+
+func (a *alarm) set(d time.Duration, rang func()) {
+	if a.clock == nil {
+		a.clock = time.AfterFunc(d, rang)
+		return
+	}
+	a.clock.Reset(d)
+}
+
+func (a *alarm) add(t *Timer) {
+	a.seq++
+	t.seq = a.seq
+	heap.Push(a, t)
+}
+
+func (a *alarm) remove(t *Timer) {
+	heap.Remove(a, t.index)
+	if a.Len() == 0 && a.clock != nil {
+		a.clock.Stop()
+	}
+}
+
+// kill ends all timers.
+func (a *alarm) kill() {
+	if a.clock != nil {
+		a.clock.Stop()
+	}
+	for _, t := range a.waiting {
+		t.state.Store(timerDone)
+	}
+}
+
+// The heap.Interface.
+
+func (a *alarm) Len() int { return len(a.waiting) }
+
+func (a *alarm) Less(i, j int) bool {
+	x, y := a.waiting[i], a.waiting[j]
+	if x.due.Equal(y.due) {
+		return x.seq < y.seq
+	}
+	return x.due.Before(y.due)
+}
+
+func (a *alarm) Swap(i, j int) {
+	w := a.waiting
+	w[i], w[j] = w[j], w[i]
+	w[i].index, w[j].index = i, j
+}
+
+func (a *alarm) Push(x any) {
+	t := x.(*Timer)
+	t.index = len(a.waiting)
+	a.waiting = append(a.waiting, t)
+}
+
+func (a *alarm) Pop() any {
+	last := len(a.waiting) - 1
+	t := a.waiting[last]
+	a.waiting[last] = nil
+	a.waiting = a.waiting[:last]
+	return t
+}

@@ -1,0 +1,98 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Headers of a republished copy. The last sequence is that of the write to the
+// same subject before it.
+const (
+	copySequence     = jetstream.SequenceHeader
+	copyLastSequence = "Nats-Last-Sequence"
+)
+
+// jetStreamWatch is a core subscription to republished copies. A consumer would
+// be safer from loss, but stalls for long when its server dies.
+type jetStreamWatch struct {
+	sub  *nats.Subscription
+	once sync.Once
+	done chan struct{} // closed when nats.go's goroutine for sub has ended
+}
+
+func (s *jetStreamStore) Watch(ctx context.Context, kind Kind, fn func(Change)) (func(), error) {
+	if err := s.ready(ctx, "watch", Key{Kind: kind}); err != nil {
+		return nil, err
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	sub, err := s.nc.Subscribe(copiesOf(s.cluster, kind), func(m *nats.Msg) {
+		if c, ok := s.change(m); ok {
+			fn(c)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w: %w", kind, ErrUnavailable, err)
+	}
+	w := &jetStreamWatch{sub: sub, done: make(chan struct{})}
+	sub.SetClosedHandler(func(string) { close(w.done) })
+
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.watches[w] = struct{}{}
+	}
+	s.mu.Unlock()
+	if closed {
+		w.stop()
+		return nil, fmt.Errorf("watch %s: %w: %w", kind, ErrUnavailable, errClosed)
+	}
+	// Only a flushed subscription surely sees the next write.
+	if err := s.nc.FlushWithContext(ctx); err != nil {
+		s.stop(w)
+		return nil, fmt.Errorf("watch %s: %w: %w", kind, ErrUnavailable, err)
+	}
+	return func() { s.stop(w) }, nil
+}
+
+func (s *jetStreamStore) stop(w *jetStreamWatch) {
+	s.mu.Lock()
+	delete(s.watches, w)
+	s.mu.Unlock()
+	w.stop()
+}
+
+func (w *jetStreamWatch) stop() {
+	// An error says that the connection is closed, and the subscription with it.
+	w.once.Do(func() { _ = w.sub.Unsubscribe() })
+	<-w.done
+}
+
+// change reads a copy. What is none, such as a message some client published
+// to the subject, is passed over.
+func (s *jetStreamStore) change(m *nats.Msg) (Change, bool) {
+	k, ok := copyKey(s.cluster, m.Subject)
+	if !ok || k.Check() != nil {
+		return Change{}, false
+	}
+	seq, err := strconv.ParseUint(m.Header.Get(copySequence), 10, 64)
+	if err != nil || seq == 0 {
+		return Change{}, false
+	}
+	prev, err := strconv.ParseUint(m.Header.Get(copyLastSequence), 10, 64)
+	if err != nil {
+		return Change{}, false
+	}
+	c := Change{Key: k, Seq: seq, Prev: prev}
+	if isTombstone(m.Header) {
+		c.Deleted = true
+		return c, true
+	}
+	c.Value = m.Data
+	return c, true
+}

@@ -1,0 +1,73 @@
+package cluster
+
+import (
+	"context"
+	"time"
+)
+
+// background repairs what lost copies and unknown writes have left, until the
+// registry ends.
+func (r *Registry) background(every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.life.Done():
+			return
+		case <-ticker.C:
+		}
+		r.refresh(r.owners)
+		r.refresh(r.nodes)
+		r.settleAll()
+	}
+}
+
+// refresh reads again what callers use and no watch has confirmed. When the
+// store does not answer it gives up until the next round.
+func (r *Registry) refresh(c *cache) {
+	for what, route := range c.stale(refreshLimit, maxIdle) {
+		e, err := r.get(Key{Kind: c.kind, Name: what})
+		c.refreshed(what, route, e, err)
+		if err != nil && transient(err) {
+			return
+		}
+	}
+}
+
+func (r *Registry) get(k Key) (Entry, error) {
+	ctx, cancel := bounded(r.life)
+	defer cancel()
+	return r.store.Get(ctx, k)
+}
+
+func (r *Registry) settleAll() {
+	r.mu.Lock()
+	names := make([]string, 0, len(r.unsettled))
+	for server := range r.unsettled {
+		names = append(names, server)
+	}
+	r.mu.Unlock()
+	for _, server := range names {
+		ctx, done, err := r.lockName(r.life, server)
+		if err != nil {
+			return
+		}
+		err = r.settleUnlessHeld(ctx, server)
+		done()
+		if err != nil && r.life.Err() == nil {
+			r.log.Warn("a name that this node gave up may still be recorded as its own; will look again",
+				"server", server, "error", err)
+		}
+	}
+}
+
+// settleUnlessHeld passes over a name that was claimed anew meanwhile.
+func (r *Registry) settleUnlessHeld(ctx context.Context, server string) error {
+	r.mu.Lock()
+	_, held := r.epochs[server]
+	r.mu.Unlock()
+	if held {
+		return nil
+	}
+	return r.settle(ctx, server)
+}

@@ -1,0 +1,80 @@
+// Package app is the civitas command as a library, so that a program with
+// servers of its own is the same command:
+//
+//	func main() {
+//		os.Exit(app.Main(app.Options{Tree: supervisor.Spec{…}}))
+//	}
+package app
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/civitas-go/civitas/supervisor"
+)
+
+// Options are what a program adds to the command. The zero value is civitas itself.
+type Options struct {
+	// Name is the program's. Default "civitas".
+	Name string
+	// Version is the program's. Default the module's.
+	Version string
+	// Tree is what `run` runs. Default a rate limiter named rate_limiter.
+	Tree supervisor.Spec
+}
+
+// Main runs the command with the process's arguments, streams and signals, and
+// returns the exit code. The first SIGINT or SIGTERM ends `run` in order, a
+// second one ends the process.
+func Main(o Options) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// From the first signal on, the next one has its usual effect.
+	context.AfterFunc(ctx, stop)
+	return Run(ctx, o, Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}, os.Args[1:])
+}
+
+// Streams are what the command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// Getenv looks up NATS_URL and its like.
+	Getenv func(string) string
+}
+
+// Run is Main for any arguments and streams; it ends when ctx does.
+func Run(ctx context.Context, o Options, s Streams, args []string) int {
+	if o.Name == "" {
+		o.Name = "civitas"
+	}
+	if o.Version == "" {
+		o.Version = moduleVersion()
+	}
+	root := rootCommand(o, s)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	return report(s.Err, o.Name, err)
+}
+
+func rootCommand(o Options, s Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:           o.Name,
+		Short:         "Run supervised servers on NATS, and call them",
+		Version:       o.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddCommand(runCommand(o, s), callCommand(o, s), castCommand(o, s), versionCommand(o, s))
+	return root
+}

@@ -1,0 +1,90 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/internal/name"
+	"github.com/civitas-go/civitas/node"
+	"github.com/civitas-go/civitas/transport"
+)
+
+// client is a plain NATS client of a cluster: what call and cast are.
+type client struct {
+	server, cluster string
+	timeout         time.Duration
+}
+
+func (c *client) register(fs *pflag.FlagSet) {
+	fs.StringVarP(&c.server, "server", "s", "", "the URL of NATS (default $NATS_URL, else nats://"+defaultListen+")")
+	fs.StringVar(&c.cluster, "cluster", node.DefaultCluster, "the cluster")
+	fs.DurationVar(&c.timeout, "timeout", genserver.DefaultTimeout, "how long to wait, as 500ms or 10s")
+}
+
+// message is a server's name and a payload, from the arguments.
+type message struct {
+	server  string
+	subject string
+	payload []byte
+}
+
+// read checks the arguments; a payload of - is read from stdin.
+func (c *client) read(s Streams, args []string) (message, error) {
+	subjects, err := transport.NewSubjects(c.cluster)
+	if err != nil {
+		return message{}, usage(fmt.Errorf("--cluster: %w", err))
+	}
+	if err := name.Check(args[0]); err != nil {
+		return message{}, usage(err)
+	}
+	if c.timeout <= 0 {
+		return message{}, usage(fmt.Errorf("--timeout: %v is not a positive duration", c.timeout))
+	}
+	payload := []byte(args[1])
+	if args[1] == "-" {
+		if payload, err = io.ReadAll(s.In); err != nil {
+			return message{}, fmt.Errorf("read the payload: %w", err)
+		}
+	}
+	if err := checkObject(payload); err != nil {
+		return message{}, usage(err)
+	}
+	return message{server: args[0], subject: subjects.Public(args[0]), payload: payload}, nil
+}
+
+func checkObject(payload []byte) error {
+	var object map[string]json.RawMessage
+	err := json.Unmarshal(payload, &object)
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Errorf("the payload is not JSON: %w at byte %d", err, syntax.Offset)
+	case err != nil || object == nil:
+		return errors.New(`the payload is not a JSON object, such as {"type":"acquire"}`)
+	default:
+		return nil
+	}
+}
+
+// connect dials NATS for as long as ctx allows.
+func (c *client) connect(ctx context.Context, s Streams) (*transport.NATS, error) {
+	url := c.server
+	if url == "" {
+		url = s.Getenv("NATS_URL")
+	}
+	if url == "" {
+		url = "nats://" + defaultListen
+	}
+	conn, err := transport.DialNATS(ctx, transport.NATSOptions{URL: url, Name: "civitas client"})
+	if err != nil {
+		return nil, fmt.Errorf("%w; is a node or a NATS server running there?", err)
+	}
+	return conn, nil
+}

@@ -1,0 +1,118 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"github.com/civitas-go/civitas/node"
+	"github.com/civitas-go/civitas/node/embedded"
+	"github.com/civitas-go/civitas/services/ratelimit"
+	"github.com/civitas-go/civitas/supervisor"
+)
+
+// defaultListen is where NATS clients look first.
+const defaultListen = "127.0.0.1:4222"
+
+// builtIn is the tree of `civitas run` without one of its own.
+var builtIn = supervisor.Spec{Children: []supervisor.Child{
+	{Name: "rate_limiter", Run: ratelimit.Limiter.With(ratelimit.Config{}), Scope: supervisor.Cluster},
+}}
+
+type runFlags struct {
+	name, cluster, nats, listen, storeDir string
+	output                                output
+}
+
+func runCommand(o Options, s Streams) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run a node until it is told to stop",
+		Long: `Run a node: connect it to NATS, start its tree, and serve until SIGINT or
+SIGTERM, which drains it.
+
+Without --nats and without NATS_URL, a NATS server with JetStream runs within
+the node; its files go to a temporary folder that is removed at the end, or to
+--store-dir.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o, s, f) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.name, "name", "", "the node's name (default the host's and a random suffix)")
+	fs.StringVar(&f.cluster, "cluster", node.DefaultCluster, "the cluster to join")
+	fs.StringVar(&f.nats, "nats", "", `"embedded", or the URL of a NATS server with JetStream (default $NATS_URL, else embedded)`)
+	fs.StringVar(&f.listen, "listen", defaultListen, "the address of the embedded NATS; port 0 takes a free one")
+	fs.StringVar(&f.storeDir, "store-dir", "", "where the embedded NATS keeps its files (default a temporary folder)")
+	f.output.register(fs)
+	return cmd
+}
+
+func run(ctx context.Context, o Options, s Streams, f runFlags) error {
+	log := slog.New(slog.NewTextHandler(s.Err, nil))
+	nats, err := f.connector(s)
+	if err != nil {
+		return usage(err)
+	}
+	tree := o.Tree
+	if len(tree.Children) == 0 {
+		tree = builtIn
+	}
+	cfg := node.Config{
+		Name: f.name, Cluster: f.cluster, NATS: nats, Tree: tree,
+		Release: o.Version, Logger: log,
+	}
+	n, err := node.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if err := f.ready(s.Out, o, tree, n); err != nil {
+		return errors.Join(err, n.Stop(ctx))
+	}
+	return n.Run(ctx)
+}
+
+// connector decides between the flag, the environment and the default.
+func (f runFlags) connector(s Streams) (node.Connector, error) {
+	url := f.nats
+	if url == "" {
+		url = s.Getenv("NATS_URL")
+	}
+	if url != "" && url != "embedded" {
+		if f.storeDir != "" {
+			return nil, fmt.Errorf("--store-dir is the embedded NATS's, and --nats or NATS_URL says %s", url)
+		}
+		return node.URL(url), nil
+	}
+	if _, _, err := net.SplitHostPort(f.listen); err != nil {
+		return nil, fmt.Errorf("--listen %q: want host:port, as in %s", f.listen, defaultListen)
+	}
+	return embedded.Server{Listen: f.listen, StoreDir: f.storeDir}, nil
+}
+
+// ready is the command's first word on stdout: the node serves.
+func (f runFlags) ready(w io.Writer, o Options, tree supervisor.Spec, n *node.Node) error {
+	if f.output == outputJSON {
+		return json.NewEncoder(w).Encode(readyEvent{
+			Event: "ready", Node: n.Name(), Cluster: n.Cluster(), NATS: n.URL(), Servers: serverNames(tree),
+		})
+	}
+	_, err := fmt.Fprintf(w, "ready: node %s, cluster %s, NATS %s\n\n%s\n%s\nCtrl-C stops the node.\n",
+		n.Name(), n.Cluster(), n.URL(), treeText(tree), tryLines(o, tree, n))
+	return err
+}
+
+// readyEvent is the line of `run -o json`; its fields are a contract.
+type readyEvent struct {
+	Event   string   `json:"event"`
+	Node    string   `json:"node"`
+	Cluster string   `json:"cluster"`
+	NATS    string   `json:"nats"`
+	Servers []string `json:"servers"`
+}

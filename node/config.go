@@ -1,0 +1,99 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/civitas-go/civitas/internal/name"
+	"github.com/civitas-go/civitas/supervisor"
+	"github.com/civitas-go/civitas/transport"
+)
+
+// Defaults of a [Config].
+const (
+	DefaultCluster     = "dev"
+	DefaultStopTimeout = 30 * time.Second
+)
+
+// Config is a node's. The zero value is a node that is this process alone,
+// with an empty tree.
+type Config struct {
+	// Name names the node in its cluster: one token of [A-Za-z0-9_-]. Default
+	// the host's name and a random suffix.
+	Name string
+	// Cluster names the cluster, which keeps clusters on one NATS apart.
+	// Default "dev".
+	Cluster string
+	// NATS connects the node. Default nil: no other nodes, and cluster-wide
+	// names are this process's.
+	NATS Connector
+	// Tree is the supervision tree that the node runs.
+	Tree supervisor.Spec
+	// Release is the program's version, for those who look at the records.
+	Release string
+	// StopTimeout bounds [Node.Run]'s stop. Default 30 s.
+	StopTimeout time.Duration
+	// Logger is for the runtime's log. Default slog.Default().
+	Logger *slog.Logger
+	// TracerProvider makes the spans. Default the global one, as it is at the
+	// start.
+	TracerProvider trace.TracerProvider
+}
+
+// withDefaults fills in and checks; the error names every wrong field.
+func (c Config) withDefaults() (Config, error) {
+	if c.Name == "" {
+		c.Name = DefaultName()
+	}
+	if c.Cluster == "" {
+		c.Cluster = DefaultCluster
+	}
+	if c.StopTimeout == 0 {
+		c.StopTimeout = DefaultStopTimeout
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	var errs []error
+	if err := name.CheckToken("node", c.Name); err != nil {
+		errs = append(errs, fmt.Errorf("Name: %w", err))
+	}
+	if _, err := transport.NewSubjects(c.Cluster); err != nil {
+		errs = append(errs, fmt.Errorf("Cluster: %w", err))
+	}
+	if c.StopTimeout < 0 {
+		errs = append(errs, fmt.Errorf("StopTimeout: %v is negative", c.StopTimeout))
+	}
+	if err := c.Tree.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("Tree: %w", err))
+	}
+	return c, errors.Join(errs...)
+}
+
+// DefaultName is the host's name and a random suffix, so that many nodes can
+// run on one host.
+func DefaultName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "node"
+	}
+	host, _, _ = strings.Cut(host, ".")
+	host = strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '-'
+	}, strings.TrimLeft(host, "_"))
+	var suffix [3]byte
+	_, _ = rand.Read(suffix[:]) // never fails
+	const room = 64
+	return fmt.Sprintf("%.*s-%s", room, host, hex.EncodeToString(suffix[:]))
+}

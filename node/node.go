@@ -1,0 +1,163 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/civitas-go/civitas/cluster"
+	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/transport"
+)
+
+// rootName is the process name of a node's own supervisor.
+const rootName = "_root"
+
+// cleanupTimeout bounds what is done after a failed start or a hard stop, when
+// the caller's context may have ended.
+const cleanupTimeout = 5 * time.Second
+
+// Node is a running node. Its methods may be called from anywhere.
+//
+//	Start ──> running ──Stop──> draining ──> stopped
+//	             │                              ^
+//	             └─ the tree gave up ──> failed ┘ Stop
+type Node struct {
+	cfg  Config
+	log  *slog.Logger
+	sys  *genserver.System
+	root *genserver.Process
+
+	// Without NATS, what follows is nil.
+	link     *Link
+	registry *cluster.Registry
+	service  *transport.Service
+
+	stop sync.Once
+	err  error // of the stop
+}
+
+// Start connects a node, claims its name, and starts its tree; ctx bounds the
+// start alone. When it returns, every server has run its init, and cluster-wide
+// ones can be called from everywhere. If anything fails, nothing is left behind.
+//
+// genserver.ErrNameTaken: the node's name, or a cluster-wide name of the tree,
+// has a holder, whom the error names.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("node config: %w", err)
+	}
+	n := &Node{cfg: cfg, log: cfg.Logger}
+	if err := n.start(ctx); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+		defer cancel()
+		n.cleanUp(ctx)
+		return nil, fmt.Errorf("start node %s: %w", cfg.Name, err)
+	}
+	return n, nil
+}
+
+func (n *Node) start(ctx context.Context) error {
+	sys := genserver.Config{Node: n.cfg.Name, Logger: n.log, TracerProvider: n.cfg.TracerProvider}
+	if n.cfg.NATS == nil {
+		n.sys = genserver.NewSystem(sys)
+		return n.startTree(ctx)
+	}
+	var err error
+	if n.link, err = n.cfg.NATS.Connect(ctx, LinkOptions{Node: n.cfg.Name, Cluster: n.cfg.Cluster, Logger: n.log}); err != nil {
+		return err
+	}
+	if n.registry, err = cluster.Join(ctx, n.link.Store, cluster.NodeInfo{
+		Node: n.cfg.Name, Release: n.cfg.Release, Logger: n.log,
+	}); err != nil {
+		return err
+	}
+	subjects, err := transport.NewSubjects(n.cfg.Cluster)
+	if err != nil {
+		return err
+	}
+	r := &router{conn: n.link.Conn, registry: n.registry, subjects: subjects, log: n.log}
+	sys.Router, sys.Codec = r, transport.MsgPack
+	n.sys = genserver.NewSystem(sys)
+	r.sys = n.sys
+	if n.service, err = transport.ServeNode(n.link.Conn, subjects, n.registry.Incarnation(), n.log, r.deliver); err != nil {
+		return err
+	}
+	// Unless the broker knows the subscription, the first who call are refused.
+	if err := n.link.Conn.Flush(ctx); err != nil {
+		return err
+	}
+	return n.startTree(ctx)
+}
+
+func (n *Node) startTree(ctx context.Context) (err error) {
+	n.root, err = n.sys.Start(ctx, rootName, n.cfg.Tree, genserver.SpawnOptions{})
+	if cause := errors.Unwrap(err); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// Name is the node's name.
+func (n *Node) Name() string { return n.cfg.Name }
+
+// Cluster is the name of the node's cluster.
+func (n *Node) Cluster() string { return n.cfg.Cluster }
+
+// Incarnation is the id of this life of the node, "" without NATS.
+func (n *Node) Incarnation() string {
+	if n.registry == nil {
+		return ""
+	}
+	return n.registry.Incarnation()
+}
+
+// URL is where NATS clients find this node's NATS; "" for nowhere.
+func (n *Node) URL() string {
+	if n.link == nil {
+		return ""
+	}
+	return n.link.URL
+}
+
+// System is the process table of the node.
+func (n *Node) System() *genserver.System { return n.sys }
+
+// Ref addresses a server by name: this node's own, else the cluster-wide name's
+// owner. Ref(name).On(node) is a node-local server of another node.
+func (n *Node) Ref(name string) genserver.Ref { return n.sys.Ref(name) }
+
+// Done is closed when the tree has ended: by Stop, or because its root
+// supervisor gave up. [Node.Err] tells which; a node that failed still wants
+// Stop, to give its names back.
+func (n *Node) Done() <-chan struct{} { return n.root.Exited() }
+
+// Err is why the tree gave up, with the chain of reasons; nil while it runs and
+// after a stop.
+func (n *Node) Err() error {
+	reason := n.root.Reason()
+	if reason == nil || errors.Is(reason, genserver.Shutdown) || errors.Is(reason, genserver.Killed) {
+		return nil
+	}
+	return fmt.Errorf("node %s: the tree ended: %w", n.cfg.Name, reason)
+}
+
+// Run waits until ctx ends or the tree gives up, then stops the node within
+// Config.StopTimeout. The error is the tree's or the stop's; nil is a clean end.
+func (n *Node) Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+	case <-n.Done():
+	}
+	failed := n.Err()
+	if failed != nil {
+		n.log.Error("the tree ended", "node", n.cfg.Name, "reason", failed)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.StopTimeout)
+	defer cancel()
+	return errors.Join(failed, n.Stop(ctx))
+}

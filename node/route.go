@@ -1,0 +1,103 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/civitas-go/civitas/cluster"
+	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/transport"
+)
+
+// router is a node's genserver.Router: it finds the incarnation that has a
+// name, and sends there.
+type router struct {
+	conn     transport.Conn
+	registry *cluster.Registry
+	subjects transport.Subjects
+	sys      *genserver.System
+	log      *slog.Logger
+}
+
+// Waits between attempts at a name whose recorded owner does not have it.
+const (
+	firstPause   = 2 * time.Millisecond
+	longestPause = 250 * time.Millisecond
+)
+
+// Request sends a call to the incarnation that has the name. While the one on
+// record does not answer for it, the call has certainly not been delivered, and
+// Request looks again until ctx ends: a name on record comes back.
+func (r *router) Request(ctx context.Context, m *genserver.Outgoing) (genserver.Body, error) {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		owner, err := r.resolve(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		body, err := transport.Request(ctx, r.conn, r.route(m, owner), m)
+		if err == nil || !strayed(err) {
+			return body, err
+		}
+		r.forget(m, owner)
+		if m.Node != "" && !errors.Is(err, transport.ErrNoResponders) {
+			return nil, err // that node has no such server, which is an answer
+		}
+		if !wait(ctx, pause) {
+			return nil, &genserver.Error{
+				Code: genserver.ErrUnavailable.Code, Server: m.To, Undelivered: true,
+				Text: fmt.Sprintf("its owner on record, node %s (incarnation %s), does not answer for it", owner.Node, owner.Incarnation),
+			}
+		}
+	}
+}
+
+// Publish sends a cast or an info, once. Whether it arrived is not known.
+func (r *router) Publish(ctx context.Context, m *genserver.Outgoing) error {
+	owner, err := r.resolve(ctx, m)
+	if err != nil {
+		return err
+	}
+	return transport.Publish(r.conn, r.route(m, owner), m)
+}
+
+func (r *router) resolve(ctx context.Context, m *genserver.Outgoing) (cluster.Owner, error) {
+	if m.Node == "" {
+		return r.registry.Resolve(ctx, m.To)
+	}
+	incarnation, err := r.registry.ResolveNode(ctx, m.Node)
+	return cluster.Owner{Node: m.Node, Incarnation: incarnation}, err
+}
+
+func (r *router) forget(m *genserver.Outgoing, owner cluster.Owner) {
+	if m.Node == "" {
+		r.registry.Forget(m.To, owner.Incarnation)
+	} else {
+		r.registry.ForgetNode(m.Node, owner.Incarnation)
+	}
+}
+
+func (r *router) route(m *genserver.Outgoing, owner cluster.Owner) transport.Route {
+	return transport.Route{Subject: r.subjects.Node(owner.Incarnation, m.To), Epoch: owner.Epoch}
+}
+
+// strayed reports an answer that tells only that the message went to the wrong
+// place.
+func strayed(err error) bool {
+	return errors.Is(err, transport.ErrNoResponders) || genserver.NotDelivered(err) &&
+		(errors.Is(err, genserver.ErrNoProcess) || errors.Is(err, genserver.ErrMoved))
+}
+
+// wait reports false if ctx ended first.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,127 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// checkURLs refuses what nats.go would take for a strange host name, and
+// returns the list without passwords in it.
+func checkURLs(list string) (string, error) {
+	urls := strings.Split(list, ",")
+	for i, s := range urls {
+		s = strings.TrimSpace(s)
+		if !strings.Contains(s, "://") {
+			s = "nats://" + s
+		}
+		u, err := url.Parse(s)
+		if err != nil {
+			return "", errors.New("bad NATS URL: it does not parse") // the error of net/url quotes passwords
+		}
+		switch u.Scheme {
+		case "nats", "tls", "ws", "wss":
+		default:
+			return "", fmt.Errorf("bad NATS URL %s: scheme %q is none of nats, tls, ws, wss", u.Redacted(), u.Scheme)
+		}
+		if u.Hostname() == "" {
+			return "", fmt.Errorf("bad NATS URL %s: no host", u.Redacted())
+		}
+		urls[i] = u.Redacted()
+	}
+	return strings.Join(urls, ","), nil
+}
+
+// explain picks the most telling of what is known about a failed dial.
+func explain(ctx context.Context, err, dial error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, nats.ErrNoServers) && dial != nil:
+		return dial // nats.go says only "no servers available"
+	default:
+		return err
+	}
+}
+
+// dialer makes the sockets. Up to connected, the caller's ctx ends what it does.
+type dialer struct {
+	net net.Dialer
+
+	mu   sync.Mutex
+	ctx  context.Context //nolint:containedctx // nats.go's seam passes none. Guarded by mu; nil once connected.
+	stop []func() bool   // guarded by mu
+	err  error           // guarded by mu; of the last dial
+}
+
+func newDialer(ctx context.Context, timeout time.Duration) *dialer {
+	return &dialer{ctx: ctx, net: net.Dialer{Timeout: timeout}}
+}
+
+// Dial implements nats.CustomDialer.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	d.mu.Lock()
+	ctx := d.ctx
+	d.mu.Unlock()
+	if ctx == nil {
+		conn, err := d.net.Dial(network, address)
+		if err != nil {
+			return nil, err
+		}
+		return newGatherConn(conn), nil
+	}
+	conn, err := d.net.DialContext(ctx, network, address)
+	if conn, err = d.watch(ctx, conn, err); err != nil {
+		return nil, err
+	}
+	return newGatherConn(conn), nil
+}
+
+// watch closes a new connection if ctx ends before the server has accepted it.
+func (d *dialer) watch(ctx context.Context, conn net.Conn, err error) (net.Conn, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = err
+	if err != nil {
+		return nil, err
+	}
+	d.stop = append(d.stop, context.AfterFunc(ctx, func() { _ = conn.Close() }))
+	return conn, nil
+}
+
+// connected ends the rule of the caller's ctx; it returns the last dial's error.
+func (d *dialer) connected() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ctx = nil
+	for _, stop := range d.stop {
+		stop()
+	}
+	d.stop = nil
+	return d.err
+}
+
+// inProcess is the same for a server in this process.
+func (d *dialer) inProcess(p nats.InProcessConnProvider) nats.InProcessConnProvider {
+	return inProcessFunc(func() (net.Conn, error) {
+		d.mu.Lock()
+		ctx := d.ctx
+		d.mu.Unlock()
+		conn, err := p.InProcessConn()
+		if ctx == nil {
+			return conn, err
+		}
+		return d.watch(ctx, conn, err)
+	})
+}
+
+type inProcessFunc func() (net.Conn, error)
+
+func (f inProcessFunc) InProcessConn() (net.Conn, error) { return f() }

@@ -1,0 +1,147 @@
+package transport
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// inflight holds the requests of one Conn that wait for an answer. All share
+// one wildcard subscription; the last token of a reply subject tells them apart.
+type inflight struct {
+	prefix string // an inbox of this Conn, with a dot at its end
+
+	mu     sync.Mutex
+	closed error              // guarded by mu; refuses further requests
+	last   uint64             // guarded by mu
+	wait   map[uint64]*waiter // guarded by mu
+	free   []*waiter          // guarded by mu; not a sync.Pool: channels must not leave a synctest bubble
+}
+
+// waiter is a request's place to wait. Whoever takes it out of the map owes
+// it exactly one answer, so that it can be used again.
+type waiter struct {
+	answer chan answer
+}
+
+type answer struct {
+	msg Msg
+	err error
+}
+
+const maxFreeWaiters = 1024
+
+func newInflight(inbox string) *inflight {
+	return &inflight{prefix: inbox + ".", wait: make(map[uint64]*waiter)}
+}
+
+// subject is the wildcard that all answers match.
+func (in *inflight) subject() string { return in.prefix + "*" }
+
+// request runs send with a fresh reply subject and waits for the answer to it.
+func (in *inflight) request(ctx context.Context, send func(reply string) error) (Msg, error) {
+	if err := ctx.Err(); err != nil {
+		return Msg{}, err
+	}
+	id, w, err := in.begin()
+	if err != nil {
+		return Msg{}, err
+	}
+	if err := send(in.prefix + strconv.FormatUint(id, 36)); err != nil {
+		in.abandon(id, w)
+		return Msg{}, err
+	}
+	select {
+	case a := <-w.answer:
+		in.release(w)
+		return a.msg, a.err
+	case <-ctx.Done():
+		in.abandon(id, w)
+		return Msg{}, ctx.Err()
+	}
+}
+
+func (in *inflight) begin() (uint64, *waiter, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed != nil {
+		return 0, nil, in.closed
+	}
+	var w *waiter
+	if n := len(in.free); n > 0 {
+		w, in.free = in.free[n-1], in.free[:n-1]
+	} else {
+		w = &waiter{answer: make(chan answer, 1)}
+	}
+	in.last++
+	in.wait[in.last] = w
+	return in.last, w, nil
+}
+
+// take removes a waiter; the caller then owes it an answer.
+func (in *inflight) take(id uint64) *waiter {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	w := in.wait[id]
+	delete(in.wait, id)
+	return w
+}
+
+func (in *inflight) abandon(id uint64, w *waiter) {
+	if in.take(id) == nil {
+		<-w.answer // somebody has taken it and is about to answer
+	}
+	in.release(w)
+}
+
+func (in *inflight) release(w *waiter) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if len(in.free) < maxFreeWaiters {
+		in.free = append(in.free, w)
+	}
+}
+
+// answer gives a message to the request it answers; later answers to the
+// same request, and answers to none, are dropped.
+func (in *inflight) answer(m Msg) {
+	token, ok := strings.CutPrefix(m.Subject, in.prefix)
+	if !ok {
+		return
+	}
+	id, err := strconv.ParseUint(token, 36, 64)
+	if err != nil {
+		return
+	}
+	w := in.take(id)
+	if w == nil {
+		return
+	}
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		w.answer <- answer{err: ErrNoResponders}
+		return
+	}
+	w.answer <- answer{msg: m}
+}
+
+// fail ends every request that waits now.
+func (in *inflight) fail(err error) {
+	in.mu.Lock()
+	wait := in.wait
+	in.wait = make(map[uint64]*waiter)
+	in.mu.Unlock()
+	for _, w := range wait {
+		w.answer <- answer{err: err}
+	}
+}
+
+// close refuses further requests with refuse and fails those that wait.
+func (in *inflight) close(refuse, waiting error) {
+	in.mu.Lock()
+	if in.closed == nil {
+		in.closed = refuse
+	}
+	in.mu.Unlock()
+	in.fail(waiting)
+}

@@ -1,0 +1,151 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/civitas-go/civitas/genserver"
+)
+
+// Route says where a message goes: to a subject made by [Subjects.Node], and
+// by which ownership.
+type Route struct {
+	// Subject is the server's, on the incarnation that owns it.
+	Subject string
+	// Epoch is that of the ownership the caller knows of, for the receiver
+	// to compare; zero where there is none.
+	Epoch uint64
+}
+
+// Request sends a call to another node and waits for its answer until ctx
+// ends. It is called from the caller's goroutine.
+//
+// The error is, or has in it, a *genserver.Error, whose Undelivered is right:
+//
+//   - what the server or its node answered;
+//   - no_process, undelivered, also matched by [ErrNoResponders]: no node
+//     listens there. It may have been replaced: whoever knows another route
+//     may send again;
+//   - unavailable, also matched by the [Conn]'s error: undelivered if that is
+//     [ErrNotConnected] or [ErrClosed], unknown if [ErrDisconnected];
+//   - timeout, also matched by context.DeadlineExceeded: undelivered if ctx
+//     had ended before, else unknown;
+//   - bad_payload: undelivered if the message does not encode or is too
+//     large; else it is the answer that is malformed, and the call ran.
+//
+// The exception: where ctx was canceled the error is context.Canceled, wrapped
+// and without a *genserver.Error, and the outcome unknown.
+func Request(ctx context.Context, conn Conn, to Route, out *genserver.Outgoing) (genserver.Body, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, ctxError(err, out.To, true)
+	}
+	e := newEncoding()
+	defer e.free()
+	deadline := out.Deadline
+	if until, ok := ctx.Deadline(); ok && deadline.IsZero() {
+		deadline = until
+	}
+	if err := e.frame(to, out, deadline); err != nil {
+		return nil, err
+	}
+	m, err := conn.Request(ctx, Msg{Subject: to.Subject, Data: e.buf.Bytes()})
+	if err != nil {
+		return nil, connError(err, out.To)
+	}
+	reply, err := ParseReply(m.Data)
+	if err != nil {
+		return nil, &wrapped{&genserver.Error{Code: genserver.ErrBadPayload.Code, Server: out.To, Text: "reply: " + err.Error()}, err}
+	}
+	if reply.Err != nil {
+		return nil, reply.Err
+	}
+	return NewBody(MsgPack, reply.Payload), nil
+}
+
+// Publish sends a cast or an info to another node. Nil says that it has left,
+// not that it arrived. The errors are those of [Request] that concern sending;
+// all of them are undelivered.
+func Publish(conn Conn, to Route, out *genserver.Outgoing) error {
+	e := newEncoding()
+	defer e.free()
+	if err := e.frame(to, out, out.Deadline); err != nil {
+		return err
+	}
+	if err := conn.Publish(Msg{Subject: to.Subject, Data: e.buf.Bytes()}); err != nil {
+		return connError(err, out.To)
+	}
+	return nil
+}
+
+// frame leaves the whole frame of a message in the buffer.
+func (e *encoding) frame(to Route, out *genserver.Outgoing, deadline time.Time) error {
+	if err := checkOutgoing(out); err != nil {
+		return badRequest(out.To, err)
+	}
+	f := Frame{
+		Kind: out.Kind, Op: out.Op, Span: out.Span, From: out.From, FromNode: out.FromNode,
+		Chain: out.Chain, Epoch: to.Epoch, Remaining: RemainingUntil(deadline, time.Now()),
+	}
+	e.buf.Write(AppendFrame(e.buf.AvailableBuffer(), &f))
+	if err := e.append(out.Message); err != nil {
+		return badRequest(out.To, err)
+	}
+	return nil
+}
+
+// checkOutgoing refuses here what every receiver would.
+func checkOutgoing(out *genserver.Outgoing) error {
+	if out.Kind < genserver.KindCall || out.Kind > genserver.KindInfo {
+		return fmt.Errorf("kind %d", out.Kind)
+	}
+	if len(out.Op) > maxText {
+		return fmt.Errorf("an op of %d bytes, limit %d", len(out.Op), maxText)
+	}
+	if len(out.Chain) > maxChain {
+		return fmt.Errorf("a call chain of %d servers, limit %d", len(out.Chain), maxChain)
+	}
+	return nil
+}
+
+func badRequest(server string, err error) error {
+	return &wrapped{&genserver.Error{
+		Code: genserver.ErrBadPayload.Code, Server: server, Text: "request: " + err.Error(), Undelivered: true,
+	}, err}
+}
+
+// connError names a Conn's error as a caller of a server knows it.
+func connError(err error, server string) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return ctxError(err, server, false)
+	}
+	e := &genserver.Error{Server: server, Undelivered: unsent(err)}
+	switch {
+	case errors.Is(err, ErrNoResponders):
+		e.Code = genserver.ErrNoProcess.Code
+	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrBadSubject):
+		e.Code = genserver.ErrBadPayload.Code
+		e.Text = err.Error()
+	default:
+		e.Code = genserver.ErrUnavailable.Code
+		e.Text = err.Error()
+	}
+	return &wrapped{e, err}
+}
+
+func ctxError(err error, server string, unsent bool) error {
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: %w", server, err)
+	}
+	return &wrapped{&genserver.Error{Code: genserver.ErrTimeout.Code, Server: server, Undelivered: unsent}, err}
+}
+
+// wrapped is a *genserver.Error that still shows what caused it.
+type wrapped struct {
+	err   *genserver.Error
+	cause error
+}
+
+func (w *wrapped) Error() string   { return w.err.Error() }
+func (w *wrapped) Unwrap() []error { return []error{w.err, w.cause} }

@@ -1,0 +1,219 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/internal/name"
+)
+
+// Service is one subscription that feeds servers: what [ServeNode] and
+// [ServePublic] began. It ends with Drain or with its Conn.
+type Service struct {
+	conn Conn
+	log  *slog.Logger
+	sub  Subscription
+
+	received, malformed, unsentReplies, secondReplies atomic.Uint64
+
+	lastLog atomic.Int64 // when the last line was logged, in Unix nanoseconds
+	unsaid  atomic.Uint64
+}
+
+// ServiceStats counts what a Service has seen since it began.
+type ServiceStats struct {
+	// Received counts the messages that were delivered.
+	Received uint64
+	// Malformed counts those that were refused instead.
+	Malformed uint64
+	// UnsentReplies counts the replies the Conn did not take.
+	UnsentReplies uint64
+	// SecondReplies counts attempts to answer a call again. None was sent.
+	SecondReplies uint64
+}
+
+// Stats is a snapshot of the counts.
+func (s *Service) Stats() ServiceStats {
+	return ServiceStats{
+		Received:      s.received.Load(),
+		Malformed:     s.malformed.Load(),
+		UnsentReplies: s.unsentReplies.Load(),
+		SecondReplies: s.secondReplies.Load(),
+	}
+}
+
+// Drain ends the subscription and returns when all that had arrived was
+// delivered; see [Subscription]. Replies may still be sent after it.
+func (s *Service) Drain(ctx context.Context) error { return s.sub.Drain(ctx) }
+
+// NodeFunc takes a message from another node. It is called from the one
+// goroutine of the subscription, in the order each sender sent, and must not
+// block: all servers of the node wait behind it. The epoch is that of the
+// sender's [Route].
+type NodeFunc func(in *genserver.Incoming, epoch uint64)
+
+// ServeNode takes all messages to one incarnation of a node. The subscription
+// is sure to be known only after a Flush of the Conn.
+//
+// What is no frame, or names no server, is answered with bad_payload where
+// an answer is awaited, else logged, and counted either way. The logger may
+// be nil.
+func ServeNode(conn Conn, s Subjects, incarnation string, log *slog.Logger, deliver NodeFunc) (*Service, error) {
+	svc := newService(conn, log)
+	var err error
+	svc.sub, err = conn.Subscribe(s.NodeAll(incarnation), func(m Msg) {
+		d, epoch, err := svc.incoming(&m, s, incarnation)
+		if err != nil {
+			svc.refuse(&m, err)
+			return
+		}
+		svc.received.Add(1)
+		deliver(&d.in, epoch)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("serve node %s: %w", incarnation, err)
+	}
+	return svc, nil
+}
+
+func newService(conn Conn, log *slog.Logger) *Service {
+	if log == nil {
+		log = slog.Default()
+	}
+	return &Service{conn: conn, log: log}
+}
+
+// delivery is all that one message needs, in one allocation.
+type delivery struct {
+	in   genserver.Incoming
+	body body
+	replier
+}
+
+func (s *Service) incoming(m *Msg, subjects Subjects, incarnation string) (*delivery, uint64, error) {
+	server, ok := subjects.NodeName(m.Subject, incarnation)
+	if !ok {
+		return nil, 0, fmt.Errorf("subject %q names no server; a name is %s", m.Subject, name.Rule)
+	}
+	f, err := ParseFrame(m.Data)
+	if err != nil {
+		return nil, 0, err
+	}
+	d := &delivery{body: body{codec: MsgPack, data: f.Payload}}
+	d.in = genserver.Incoming{
+		Envelope: genserver.Envelope{
+			To: server, Kind: f.Kind, Op: f.Op, From: f.From, FromNode: f.FromNode,
+			Deadline: DeadlineIn(f.Remaining, time.Now()), Span: f.Span, Chain: f.Chain,
+		},
+		Body: &d.body,
+	}
+	if f.Kind == genserver.KindCall {
+		if m.Reply == "" {
+			return nil, 0, errors.New("a call without a reply subject")
+		}
+		d.replier = replier{svc: s, subject: m.Reply, form: frameForm{}}
+		d.in.Reply = &d.replier
+	}
+	return d, f.Epoch, nil
+}
+
+func (s *Service) refuse(m *Msg, err error) {
+	s.malformed.Add(1)
+	if m.Reply != "" {
+		e := &genserver.Error{Code: genserver.ErrBadPayload.Code, Text: err.Error(), Undelivered: true}
+		r := replier{svc: s, subject: m.Reply, form: frameForm{}}
+		r.Reply(nil, e)
+		return
+	}
+	s.warn("message refused", "subject", m.Subject, "error", err)
+}
+
+// warn logs at most once a second, for what others can cause at will.
+func (s *Service) warn(msg string, args ...any) {
+	last, now := s.lastLog.Load(), time.Now().UnixNano()
+	if last != 0 && now-last < int64(time.Second) || !s.lastLog.CompareAndSwap(last, now) {
+		s.unsaid.Add(1)
+		return
+	}
+	s.log.Warn(msg, append(args, "unlogged", s.unsaid.Swap(0))...)
+}
+
+// form is the shape that answers take on the wire.
+type form interface {
+	// value is the answer v; an error says that v does not encode.
+	value(e *encoding, v any) (Msg, error)
+	// err is the answer that there is none.
+	err(e *genserver.Error) Msg
+}
+
+// replier implements genserver.Replier.
+type replier struct {
+	svc     *Service
+	subject string
+	form    form
+	done    atomic.Bool
+}
+
+// Reply sends the answer, the first time. An answer that does not encode or
+// that the broker finds too large becomes a bad_payload that says so: the
+// caller is never left without one.
+func (r *replier) Reply(v any, err error) {
+	if !r.done.CompareAndSwap(false, true) {
+		r.svc.secondReplies.Add(1)
+		return
+	}
+	if err != nil {
+		r.publish(r.form.err(wireError(err)))
+		return
+	}
+	e := newEncoding()
+	defer e.free()
+	m, err := r.form.value(e, emptyForNil(v))
+	if err == nil {
+		err = r.publish(m)
+		if !errors.Is(err, ErrTooLarge) {
+			return
+		}
+	}
+	r.publish(r.form.err(&genserver.Error{Code: genserver.ErrBadPayload.Code, Text: "reply: " + err.Error()}))
+}
+
+// emptyForNil makes a map of an absent answer, since answers are maps.
+func emptyForNil(v any) any {
+	if m, ok := v.(genserver.Map); v == nil || ok && m == nil {
+		return genserver.Map{}
+	}
+	return v
+}
+
+// publish returns ErrTooLarge for Reply to mend; other failures end here,
+// where the caller cannot be told: its connection or ours is gone.
+func (r *replier) publish(m Msg) error {
+	m.Subject = r.subject
+	err := r.svc.conn.Publish(m)
+	if err != nil {
+		r.svc.unsentReplies.Add(1)
+		r.svc.warn("reply not sent", "error", err)
+	}
+	return err
+}
+
+// frameForm is the form of answers between nodes.
+type frameForm struct{}
+
+func (frameForm) value(e *encoding, v any) (Msg, error) {
+	e.buf.Write(AppendReply(e.buf.AvailableBuffer(), &Reply{}))
+	if err := e.append(v); err != nil {
+		return Msg{}, err
+	}
+	return Msg{Data: e.buf.Bytes()}, nil
+}
+
+func (frameForm) err(e *genserver.Error) Msg {
+	return Msg{Data: AppendReply(nil, &Reply{Err: e})}
+}

@@ -1,0 +1,129 @@
+package transport
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/civitas-go/civitas/internal/name"
+)
+
+// pythonCluster is taken: python-civitas puts its agents under civitas.agent.
+const pythonCluster = "agent"
+
+// Subjects makes and reads the subjects of one cluster. All that Civitas says
+// on NATS is under civitas.<cluster>. and every such subject is made here.
+//
+//	civitas.dev.n.<incarnation>.<name>   from node to node
+//	civitas.dev.s.<name>                 from plain clients to a public server
+//	civitas.dev.js.<kind>.<key>          the cluster's records, in JetStream
+//	civitas.dev.rp.<kind>.<key>          copies of the records, as they change
+//	civitas.dev.ev.<event>               lifecycle events
+//
+// It is immutable; the zero value is not usable, see [NewSubjects]. The
+// methods do not check the names given to them: whoever takes a name from a
+// user checks it once, there.
+type Subjects struct {
+	cluster string
+	root    string // "civitas.<cluster>."
+}
+
+// NewSubjects refuses a cluster name that is no single NATS token, and
+// "agent", which is python-civitas's.
+func NewSubjects(cluster string) (Subjects, error) {
+	if err := name.CheckToken("cluster", cluster); err != nil {
+		return Subjects{}, err
+	}
+	if cluster == pythonCluster {
+		return Subjects{}, errors.New(`cluster name "agent": python-civitas uses the subjects under it; choose another`)
+	}
+	return Subjects{cluster: cluster, root: "civitas." + cluster + "."}, nil
+}
+
+// Cluster is the cluster's name.
+func (s Subjects) Cluster() string { return s.cluster }
+
+// Node is where one incarnation of a node takes messages for one of its
+// servers. Only nodes send here: the body is a [Frame].
+func (s Subjects) Node(incarnation, name string) string {
+	return s.root + "n." + incarnation + "." + name
+}
+
+// NodeAll is the wildcard over all servers of one incarnation: the one
+// subscription a node needs, however many servers it has.
+func (s Subjects) NodeAll(incarnation string) string {
+	return s.root + "n." + incarnation + ".>"
+}
+
+// NodeName is the server's name in a subject of [Subjects.Node], and whether
+// the subject is one of that incarnation and its name well formed.
+func (s Subjects) NodeName(subject, incarnation string) (string, bool) {
+	rest, ok := strings.CutPrefix(subject, s.root)
+	if !ok {
+		return "", false
+	}
+	rest, ok = strings.CutPrefix(rest, "n.")
+	if !ok {
+		return "", false
+	}
+	rest, ok = strings.CutPrefix(rest, incarnation)
+	if !ok {
+		return "", false
+	}
+	server, ok := strings.CutPrefix(rest, ".")
+	if !ok || name.Check(server) != nil && !name.Runtime(server) {
+		return "", false
+	}
+	return server, true
+}
+
+// Public is where plain NATS clients reach a server. The owner of a
+// cluster-wide or public name subscribes to it; the body is the payload.
+func (s Subjects) Public(name string) string { return s.root + "s." + name }
+
+// Records is the wildcard over all records: the subjects of the cluster's
+// stream.
+func (s Subjects) Records() string { return s.root + "js.>" }
+
+// Record is where one record is written. kind is one token, such as "own";
+// key may have dots in it, and may be empty where a kind has one record only.
+func (s Subjects) Record(kind, key string) string { return s.record("js.", kind, key) }
+
+// Republished is the wildcard over the copies that the stream sends of every
+// accepted write. Copies can be lost; the record itself cannot.
+func (s Subjects) Republished() string { return s.root + "rp.>" }
+
+// Republish is where the copies of one record go.
+func (s Subjects) Republish(kind, key string) string { return s.record("rp.", kind, key) }
+
+func (s Subjects) record(branch, kind, key string) string {
+	if key == "" {
+		return s.root + branch + kind
+	}
+	return s.root + branch + kind + "." + key
+}
+
+// RecordKey is the inverse of both [Subjects.Record] and [Subjects.Republish].
+func (s Subjects) RecordKey(subject string) (kind, key string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, s.root)
+	if !ok {
+		return "", "", false
+	}
+	record, ok := strings.CutPrefix(rest, "js.")
+	if !ok {
+		if record, ok = strings.CutPrefix(rest, "rp."); !ok {
+			return "", "", false
+		}
+	}
+	kind, key, dotted := strings.Cut(record, ".")
+	if kind == "" || dotted && key == "" {
+		return "", "", false
+	}
+	return kind, key, true
+}
+
+// Events is the wildcard over all lifecycle events: the cluster's own, and
+// NATS's notices of lost connections, which only the server may publish.
+func (s Subjects) Events() string { return s.root + "ev.>" }
+
+// Event is where one kind of event goes, such as "disconnect".
+func (s Subjects) Event(event string) string { return s.root + "ev." + event }
