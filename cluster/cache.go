@@ -44,6 +44,13 @@ type lookup struct {
 	done   chan struct{}
 }
 
+// ended is the done of a lookup that need not be waited for.
+var ended = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 func newCache(kind Kind, decode func(string, []byte) (Owner, error)) *cache {
 	return &cache{kind: kind, decode: decode, routes: map[string]*route{}, lookups: map[string]*lookup{}}
 }
@@ -128,13 +135,16 @@ func (c *cache) ownerIn(ch Change) (Owner, error) {
 	return o, err
 }
 
-// join returns the lookup under way for a name, or begins one; then the caller
-// must finish it.
+// join returns the lookup under way for a name, or one that has just ended, or
+// begins one; then the caller must finish it.
 func (c *cache) join(name string) (l *lookup, begun bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l := c.lookups[name]; l != nil {
 		return l, false
+	}
+	if r := c.routes[name]; r != nil {
+		return &lookup{owner: r.owner, done: ended}, false
 	}
 	l = &lookup{done: make(chan struct{})}
 	c.lookups[name] = l

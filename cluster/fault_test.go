@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -98,7 +99,21 @@ func (s *faultStore) Get(ctx context.Context, k cluster.Key) (cluster.Entry, err
 }
 
 func (s *faultStore) Create(ctx context.Context, k cluster.Key, v []byte) (uint64, error) {
-	return s.write("create", k, func() (uint64, error) { return s.Store.Create(context.WithoutCancel(ctx), k, v) })
+	inMemory := false
+	var expect uint64                                                           // 0 if there is a record, which refuses it for ever
+	if _, ok := s.Store.(interface{ RemoveCommand(cluster.Key) string }); !ok { // a Memory
+		e, err := s.Store.Get(ctx, k)
+		if inMemory = true; errors.Is(err, cluster.ErrNotFound) {
+			expect = e.Seq
+		}
+	}
+	return s.write("create", k, func() (uint64, error) {
+		ctx := context.WithoutCancel(ctx)
+		if inMemory { // a Create expects what was there when it left
+			return cluster.CreateAfter(ctx, s.Store, k, v, expect)
+		}
+		return s.Store.Create(ctx, k, v)
+	})
 }
 
 func (s *faultStore) Update(ctx context.Context, k cluster.Key, v []byte, expect uint64) (uint64, error) {

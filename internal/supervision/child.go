@@ -22,15 +22,15 @@ type ChildState struct {
 type Status uint8
 
 const (
-	// StatusStopped: not yet started, or ended and not to be restarted.
+	// StatusStopped is not yet started, or ended and not to be restarted.
 	StatusStopped Status = iota
-	// StatusStarting: ordered to start, not answered yet.
+	// StatusStarting is ordered to start, not answered yet.
 	StatusStarting
-	// StatusRunning: up.
+	// StatusRunning is up.
 	StatusRunning
-	// StatusStopping: ordered to stop, not answered yet.
+	// StatusStopping is ordered to stop, not answered yet.
 	StatusStopping
-	// StatusRestarting: down, and its start is to come: after a wait, or when
+	// StatusRestarting is down, and its start is to come: after a wait, or when
 	// its turn in a round has come.
 	StatusRestarting
 )
