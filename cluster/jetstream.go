@@ -9,8 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/civitas-go/civitas/internal/name"
 )
 
 // JetStreamOptions are for [OpenJetStream]. The zero value is valid.
@@ -43,7 +41,7 @@ type jetStreamStore struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	stream  jetstream.Stream
-	cluster string
+	layout  layout
 	ackWait time.Duration
 
 	mu      sync.Mutex
@@ -62,7 +60,8 @@ type jetStreamStore struct {
 // While the servers have no leader yet, OpenJetStream tries again until ctx
 // ends, or for some seconds if it has no deadline.
 func OpenJetStream(ctx context.Context, nc *nats.Conn, cluster string, o JetStreamOptions) (Store, error) {
-	if err := name.CheckToken("cluster", cluster); err != nil {
+	layout, err := layoutOf(cluster)
+	if err != nil {
 		return nil, fmt.Errorf("open records: %w", err)
 	}
 	if o.Replicas == 0 {
@@ -80,7 +79,7 @@ func OpenJetStream(ctx context.Context, nc *nats.Conn, cluster string, o JetStre
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	stream, err := openStream(ctx, js, streamConfig(cluster, o.Replicas), o.AckWait)
+	stream, err := openStream(ctx, js, streamConfig(layout, o.Replicas), o.AckWait)
 	if err != nil {
 		return nil, fmt.Errorf("open records of cluster %s: %w", cluster, explain(err, nc))
 	}
@@ -88,7 +87,7 @@ func OpenJetStream(ctx context.Context, nc *nats.Conn, cluster string, o JetStre
 		nc:      nc,
 		js:      js,
 		stream:  stream,
-		cluster: cluster,
+		layout:  layout,
 		ackWait: o.AckWait,
 		watches: map[*jetStreamWatch]struct{}{},
 	}, nil
@@ -139,7 +138,7 @@ func (s *jetStreamStore) Get(ctx context.Context, k Key) (Entry, error) {
 func (s *jetStreamStore) last(ctx context.Context, k Key) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.ackWait)
 	defer cancel()
-	return s.stream.GetLastMsgForSubject(ctx, recordSubject(s.cluster, k))
+	return s.stream.GetLastMsgForSubject(ctx, s.layout.record(k))
 }
 
 func (s *jetStreamStore) Create(ctx context.Context, k Key, value []byte) (uint64, error) {
@@ -194,7 +193,7 @@ func (s *jetStreamStore) replace(ctx context.Context, op string, k Key, value []
 // RemoveCommand is the command by which an operator removes a record whose
 // holder is gone.
 func (s *jetStreamStore) RemoveCommand(k Key) string {
-	return fmt.Sprintf("nats stream purge %s --subject %s --force", streamName(s.cluster), recordSubject(s.cluster, k))
+	return fmt.Sprintf("nats stream purge %s --subject %s --force", s.layout.stream(), s.layout.record(k))
 }
 
 func (s *jetStreamStore) Close() error {

@@ -19,11 +19,11 @@ const (
 )
 
 // streamConfig are the settings that the records' guarantees rest on.
-func streamConfig(cluster string, replicas int) jetstream.StreamConfig {
+func streamConfig(l layout, replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:        streamName(cluster),
-		Description: "Civitas: the records of cluster " + cluster,
-		Subjects:    []string{allRecords(cluster)},
+		Name:        l.stream(),
+		Description: "Civitas: the records of cluster " + l.Cluster(),
+		Subjects:    []string{l.Records()},
 		Storage:     jetstream.FileStorage,
 		Replicas:    replicas,
 		Retention:   jetstream.LimitsPolicy,
@@ -44,7 +44,7 @@ func streamConfig(cluster string, replicas int) jetstream.StreamConfig {
 		// The sequence makes a repeated write harmless; ids only spare R3 a
 		// comparison, so they need not be kept for long.
 		Duplicates: 30 * time.Second,
-		RePublish:  &jetstream.RePublish{Source: allRecords(cluster), Destination: allCopies(cluster)},
+		RePublish:  &jetstream.RePublish{Source: l.Records(), Destination: l.Republished()},
 		Metadata:   map[string]string{streamFormatKey: streamFormat},
 	}
 }

@@ -31,7 +31,7 @@ func (s *jetStreamStore) Watch(ctx context.Context, kind Kind, fn func(Change)) 
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	sub, err := s.nc.Subscribe(copiesOf(s.cluster, kind), func(m *nats.Msg) {
+	sub, err := s.nc.Subscribe(s.layout.copies(kind), func(m *nats.Msg) {
 		if c, ok := s.change(m); ok {
 			fn(c)
 		}
@@ -76,7 +76,7 @@ func (w *jetStreamWatch) stop() {
 // change reads a copy. What is none, such as a message some client published
 // to the subject, is passed over.
 func (s *jetStreamStore) change(m *nats.Msg) (Change, bool) {
-	k, ok := copyKey(s.cluster, m.Subject)
+	k, ok := s.layout.keyOf(m.Subject)
 	if !ok || k.Check() != nil {
 		return Change{}, false
 	}

@@ -49,7 +49,7 @@ func (s *jetStreamStore) write(ctx context.Context, k Key, value []byte, expect 
 	for _, m := range marks {
 		m(header)
 	}
-	subject := recordSubject(s.cluster, k)
+	subject := s.layout.record(k)
 
 	sent := false // an attempt left and was not refused: it may be applied
 	for {

@@ -19,7 +19,8 @@ import (
 // did not answer.
 func ReadOwner(ctx context.Context, nc *nats.Conn, cluster, server string) (Owner, error) {
 	k := ownerKey(server)
-	if err := errors.Join(name.CheckToken("cluster", cluster), name.Check(server)); err != nil {
+	layout, err := layoutOf(cluster)
+	if err := errors.Join(err, name.Check(server)); err != nil {
 		return Owner{}, err
 	}
 	js, err := jetstream.New(nc)
@@ -28,14 +29,14 @@ func ReadOwner(ctx context.Context, nc *nats.Conn, cluster, server string) (Owne
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	stream, err := js.Stream(ctx, streamName(cluster))
+	stream, err := js.Stream(ctx, layout.stream())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return Owner{}, fmt.Errorf("read %s: %w: cluster %s has no records here", k, ErrNotFound, cluster)
 	}
 	if err != nil {
 		return Owner{}, fmt.Errorf("read %s: %w: %w", k, ErrUnavailable, explain(err, nc))
 	}
-	s := &jetStreamStore{nc: nc, js: js, stream: stream, cluster: cluster, ackWait: defaultAckWait}
+	s := &jetStreamStore{nc: nc, js: js, stream: stream, layout: layout, ackWait: defaultAckWait}
 	e, err := s.Get(ctx, k)
 	if err != nil {
 		return Owner{}, err

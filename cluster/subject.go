@@ -1,31 +1,26 @@
 package cluster
 
-import "strings"
+import "github.com/civitas-go/civitas/transport"
 
-// Where a cluster's records are on NATS. No other file knows.
+// layout is where a cluster's records are on NATS.
+type layout struct{ transport.Subjects }
 
-// streamName is the name of the stream that holds the cluster's records.
-func streamName(cluster string) string { return "CIVITAS_" + cluster }
+func layoutOf(cluster string) (layout, error) {
+	s, err := transport.NewSubjects(cluster)
+	return layout{s}, err
+}
 
-// recordSubject is the subject a record is written to.
-func recordSubject(cluster string, k Key) string { return "civitas." + cluster + ".js." + k.String() }
+// stream is the name of the stream that holds the records.
+func (l layout) stream() string { return "CIVITAS_" + l.Cluster() }
 
-// allRecords is the stream's one subject.
-func allRecords(cluster string) string { return "civitas." + cluster + ".js.>" }
+// record is the subject a record is written to.
+func (l layout) record(k Key) string { return l.Record(string(k.Kind), k.Name) }
 
-// allCopies is what the stream republishes accepted writes to; the rest of the
-// subject is the record's.
-func allCopies(cluster string) string { return "civitas." + cluster + ".rp.>" }
+// copies are those of the records of one kind that have names.
+func (l layout) copies(k Kind) string { return l.Republish(string(k), ">") }
 
-// copiesOf are the copies of the records of one kind that have names.
-func copiesOf(cluster string, k Kind) string { return "civitas." + cluster + ".rp." + string(k) + ".>" }
-
-// copyKey is the key of the record that a copy's subject is of.
-func copyKey(cluster, subject string) (Key, bool) {
-	rest, ok := strings.CutPrefix(subject, "civitas."+cluster+".rp.")
-	if !ok {
-		return Key{}, false
-	}
-	kind, name, _ := strings.Cut(rest, ".")
-	return Key{Kind: Kind(kind), Name: name}, true
+// keyOf is the key of the record that a copy's subject is of.
+func (l layout) keyOf(subject string) (Key, bool) {
+	kind, key, ok := l.RecordKey(subject)
+	return Key{Kind: Kind(kind), Name: key}, ok
 }
