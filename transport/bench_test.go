@@ -1,7 +1,9 @@
 package transport_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -73,10 +75,14 @@ func BenchmarkMsgPack(b *testing.B) {
 func BenchmarkRequest(b *testing.B) {
 	s := startServer(b, server.RANDOM_PORT)
 	subjects := mustSubjects(b)
-	callee := dialNATS(b, transport.NATSOptions{URL: s.ClientURL()})
-	defer callee.Close(b.Context())
-	caller := dialNATS(b, transport.NATSOptions{URL: s.ClientURL()})
-	defer caller.Close(b.Context())
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.Context()), time.Hour)
+	b.Cleanup(cancel)
+	dial := func() *transport.NATS {
+		c := dialNATS(b, transport.NATSOptions{URL: s.ClientURL()})
+		b.Cleanup(func() { _ = c.Close(ctx) })
+		return c
+	}
+	callee, caller := dial(), dial()
 	if _, err := transport.ServeNode(callee, subjects, "I", nil, func(in *genserver.Incoming, _ uint64) {
 		var m acquire
 		err := in.Body.Decode(&m)
@@ -96,10 +102,10 @@ func BenchmarkRequest(b *testing.B) {
 	if _, err := rawCallee.Subscribe("raw", func(m *nats.Msg) { _ = rawCallee.Publish(m.Reply, m.Data) }); err != nil {
 		b.Fatal(err)
 	}
-	if err := callee.Flush(b.Context()); err != nil {
+	if err := callee.Flush(ctx); err != nil {
 		b.Fatal(err)
 	}
-	if err := rawCallee.Flush(); err != nil {
+	if err := rawCallee.FlushWithContext(ctx); err != nil {
 		b.Fatal(err)
 	}
 	to := transport.Route{Subject: subjects.Node("I", "rate_limiter")}

@@ -58,7 +58,7 @@ type encoding struct {
 var encodings = sync.Pool{New: func() any { return &encoding{enc: msgpack.NewEncoder(nil)} }}
 
 func newEncoding() *encoding {
-	e := encodings.Get().(*encoding) //nolint:forcetypeassert // The pool holds nothing else.
+	e := encodings.Get().(*encoding) // The pool holds nothing else.
 	e.buf.Reset()
 	e.enc.Reset(&e.buf)
 	e.enc.SetCustomStructTag("json")
@@ -147,7 +147,7 @@ func decodeTyped(data []byte, v any) error {
 	if err := checkMsgPack(data); err != nil {
 		return err
 	}
-	d := decodings.Get().(*decoding) //nolint:forcetypeassert // The pool holds nothing else.
+	d := decodings.Get().(*decoding) // The pool holds nothing else.
 	defer decodings.Put(d)
 	d.in.Reset(data)
 	defer d.in.Reset(nil)

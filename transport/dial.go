@@ -56,7 +56,7 @@ type dialer struct {
 	net net.Dialer
 
 	mu   sync.Mutex
-	ctx  context.Context //nolint:containedctx // nats.go's seam passes none. Guarded by mu; nil once connected.
+	ctx  context.Context // nats.go's seam passes none. Guarded by mu; nil once connected.
 	stop []func() bool   // guarded by mu
 	err  error           // guarded by mu; of the last dial
 }

@@ -292,11 +292,11 @@ func (r *fieldReader) next() bool {
 		return false
 	}
 	size, n := binary.Uvarint(r.data[r.at:])
-	if n <= 0 || size > uint64(len(r.data)-r.at-n) { //nolint:gosec // The difference is never negative.
+	if n <= 0 || size > uint64(len(r.data)-r.at-n) { // The difference is never negative.
 		return false
 	}
 	r.from = r.at + n
-	r.to = r.from + int(size) //nolint:gosec // Bounded by len(data) above.
+	r.to = r.from + int(size) // Bounded by len(data) above.
 	r.at = r.to
 	return true
 }

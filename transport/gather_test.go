@@ -67,7 +67,7 @@ func TestGatherSurfacesErrors(t *testing.T) {
 func TestGatherNeverHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe() // nobody reads
-		defer far.Close()
+		defer func() { _ = far.Close() }()
 		g := newGatherConn(near)
 		began := time.Now()
 		var err error
@@ -86,7 +86,7 @@ func TestGatherNeverHangs(t *testing.T) {
 func TestGatherCloseDoesNotLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe() // nobody reads
-		defer far.Close()
+		defer func() { _ = far.Close() }()
 		g := newGatherConn(near)
 		if _, err := g.Write([]byte("stuck")); err != nil {
 			t.Fatalf("write: got %v, want nil", err)

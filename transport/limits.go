@@ -128,7 +128,7 @@ func plainNumber(v any) any {
 		if u := rv.Uint(); u > 1<<63-1 {
 			return u
 		}
-		return int64(rv.Uint()) //nolint:gosec // Checked above.
+		return int64(rv.Uint()) // Checked above.
 	case reflect.Float32:
 		return rv.Float()
 	default:
@@ -141,7 +141,7 @@ var withAny sync.Map // reflect.Type to bool
 
 func holdsAny(t reflect.Type) bool {
 	if known, ok := withAny.Load(t); ok {
-		return known.(bool) //nolint:forcetypeassert // The map holds nothing else.
+		return known.(bool) // The map holds nothing else.
 	}
 	holds := findAny(t, make(map[reflect.Type]bool))
 	withAny.Store(t, holds)

@@ -295,7 +295,7 @@ func (c *NATS) Close(ctx context.Context) error {
 	subs := slices.Collect(maps.Keys(c.subs))
 	c.mu.Unlock()
 
-	_ = c.Flush(ctx) //nolint:errcheck // Best effort: the connection goes either way.
+	_ = c.Flush(ctx) // Best effort: the connection goes either way.
 	c.inflight.close(ErrClosed, fmt.Errorf("%w: it was closed", ErrDisconnected))
 	c.nc.Close()
 	for _, s := range subs {

@@ -44,12 +44,12 @@ func TestDialNATSErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	refusing := free.Addr().String()
-	free.Close()
+	_ = free.Close()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	t.Cleanup(func() { _ = silent.Close() })
 	guarded, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, Username: "u", Password: "p"})
 	if err != nil {
 		t.Fatal(err)

@@ -134,11 +134,11 @@ func connError(err error, server string) error {
 	return &wrapped{e, err}
 }
 
-func ctxError(err error, server string, unsent bool) error {
+func ctxError(err error, server string, undelivered bool) error {
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%s: %w", server, err)
 	}
-	return &wrapped{&genserver.Error{Code: genserver.ErrTimeout.Code, Server: server, Undelivered: unsent}, err}
+	return &wrapped{&genserver.Error{Code: genserver.ErrTimeout.Code, Server: server, Undelivered: undelivered}, err}
 }
 
 // wrapped is a *genserver.Error that still shows what caused it.

@@ -72,7 +72,7 @@ func (p *parser) value(depth int) (any, error) {
 		return p.sized(1<<(c-0xc4), p.bin)
 	case c == 0xca:
 		n, err := p.number(4)
-		return p.float(float64(math.Float32frombits(uint32(n)))), err //nolint:gosec // Four bytes were read.
+		return p.float(float64(math.Float32frombits(uint32(n)))), err // Four bytes were read.
 	case c == 0xcb:
 		n, err := p.number(8)
 		return p.float(math.Float64frombits(n)), err
@@ -83,7 +83,7 @@ func (p *parser) value(depth int) (any, error) {
 		size := 1 << (c - 0xd0)
 		n, err := p.number(size)
 		shift := 64 - 8*size
-		return p.int(int64(n<<shift) >> shift), err //nolint:gosec // The sign is meant to move.
+		return p.int(int64(n<<shift) >> shift), err // The sign is meant to move.
 	case c >= 0xd4 && c <= 0xd8:
 		return p.ext(1 << (c - 0xd4))
 	case c >= 0xc7 && c <= 0xc9:
@@ -95,7 +95,7 @@ func (p *parser) value(depth int) (any, error) {
 	case c == 0xde, c == 0xdf:
 		return p.sized(2<<(c-0xde), func(n int) (any, error) { return p.mapOf(n, depth) })
 	case c >= 0xe0:
-		return p.int(int64(int8(c))), nil //nolint:gosec // A negative fixint.
+		return p.int(int64(int8(c))), nil // A negative fixint.
 	default:
 		return nil, fmt.Errorf("%w: byte %#x at %d", ErrPayload, c, p.at-1)
 	}
@@ -143,7 +143,7 @@ func (p *parser) sized(size int, then func(n int) (any, error)) (any, error) {
 	if n > uint64(len(p.data)) {
 		return nil, fmt.Errorf("%w: a length of %d in %d bytes", ErrPayload, n, len(p.data))
 	}
-	return then(int(n)) //nolint:gosec // Bounded by len(data).
+	return then(int(n)) // Bounded by len(data).
 }
 
 func (p *parser) mapOf(n, depth int) (any, error) {
@@ -257,7 +257,7 @@ func (p *parser) ext(n int) (any, error) {
 	}
 	const timestamp = 0xff // -1
 	if kind[0] != timestamp || n != 4 && n != 8 && n != 12 {
-		return nil, fmt.Errorf("%w: extension type %d of %d bytes", ErrPayload, int8(kind[0]), n) //nolint:gosec // It is signed.
+		return nil, fmt.Errorf("%w: extension type %d of %d bytes", ErrPayload, int8(kind[0]), n) // It is signed.
 	}
 	b, err := p.take(n)
 	if err != nil {
@@ -278,14 +278,14 @@ func timestampOf(b []byte) (time.Time, error) {
 		sec = int64(binary.BigEndian.Uint32(b))
 	case 8:
 		v := binary.BigEndian.Uint64(b)
-		nsec, sec = v>>34, int64(v&(1<<34-1)) //nolint:gosec // 34 bits.
+		nsec, sec = v>>34, int64(v&(1<<34-1)) // 34 bits.
 	default:
-		nsec, sec = uint64(binary.BigEndian.Uint32(b)), int64(binary.BigEndian.Uint64(b[4:])) //nolint:gosec // Signed by definition.
+		nsec, sec = uint64(binary.BigEndian.Uint32(b)), int64(binary.BigEndian.Uint64(b[4:])) // Signed by definition.
 	}
 	if nsec >= uint64(time.Second) {
 		return time.Time{}, fmt.Errorf("%w: a time with %d nanoseconds", ErrPayload, nsec)
 	}
-	t := time.Unix(sec, int64(nsec)).UTC()      //nolint:gosec // Below a second.
+	t := time.Unix(sec, int64(nsec)).UTC()      // Below a second.
 	if y := t.Year(); y < -9999 || y > 99_999 { // years of more digits overflow time's arithmetic
 		return time.Time{}, fmt.Errorf("%w: a time in the year %d", ErrPayload, y)
 	}

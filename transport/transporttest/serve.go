@@ -390,7 +390,7 @@ func public(t *testing.T, d Dial) {
 		"empty":   {nil, []byte(`{"seen":null}`)},
 	} {
 		m, err := client.Request(wait(t), transport.Msg{Subject: subject, Data: tc.data})
-		if err != nil || !bytes.Equal(m.Data, tc.want) || len(m.Header) != 0 {
+		if err != nil || !bytes.Equal(m.Data, tc.want) || len(m.Header) != 0 || transport.PublicError(m) != nil {
 			t.Errorf("%s: got %q, headers %v, %v, want %q and no headers", what, m.Data, m.Header, err, tc.want)
 		}
 		in := await(t, got, "the call")
@@ -462,6 +462,9 @@ func publicErrors(t *testing.T, d Dial) {
 		m, rerr := client.Request(wait(t), transport.Msg{Subject: subjects(t).Public("x"), Data: packed})
 		if rerr != nil {
 			t.Fatalf("%s: got %v, want an answer", status, rerr)
+		}
+		if got := transport.PublicError(m); !errors.Is(got, err) || genserver.NotDelivered(got) != err.Undelivered {
+			t.Errorf("%s: got %v, want %v", status, got, err)
 		}
 		var body struct {
 			Error, Code string
