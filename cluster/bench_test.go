@@ -27,6 +27,9 @@ func BenchmarkStore(b *testing.B) {
 		b.Run(name+"/update", func(b *testing.B) {
 			k, value := own("update"), []byte("x")
 			seq, err := s.Create(b.Context(), k, value)
+			if err != nil {
+				b.Fatal(err)
+			}
 			for b.Loop() {
 				if seq, err = s.Update(b.Context(), k, value, seq); err != nil {
 					b.Fatal(err)

@@ -27,9 +27,9 @@ type Store interface {
 	// Get reads a record. It may return an older state than the newest, also
 	// after a newer one was seen; it never returns what was not written.
 	//
-	// ErrNotFound: there was no record. The Entry's Seq is then the sequence of
+	// ErrNotFound means that there was no record. The Entry's Seq is then the sequence of
 	// its deletion, or 0 if there never was one or it is long ago.
-	// ErrUnavailable: the store did not answer.
+	// ErrUnavailable means that the store did not answer.
 	Get(ctx context.Context, k Key) (Entry, error)
 
 	// Create writes a record that must not exist, and returns its sequence.
@@ -84,17 +84,17 @@ type Change struct {
 }
 
 var (
-	// ErrNotFound: the read found no record. There may be one now.
+	// ErrNotFound means that the read found no record. There may be one now.
 	ErrNotFound = errors.New("no such record")
-	// ErrConflict: the record was not as the write expected. The write was not
+	// ErrConflict means that the record was not as the write expected. The write was not
 	// done and will not be. That another has been done is certain, what it said
 	// is not: read.
 	ErrConflict = errors.New("record was changed by another")
-	// ErrUnknown: the write was sent and no acknowledgement came in time. It may
+	// ErrUnknown means that the write was sent and no acknowledgement came in time. It may
 	// have been done, or may yet be. It must be treated as neither: only a later
 	// write that succeeds, or a read that shows one of the two, settles it.
 	ErrUnknown = errors.New("outcome unknown")
-	// ErrUnavailable: the store could not be reached, or refused. A write was
+	// ErrUnavailable means that the store could not be reached, or refused. A write was
 	// not done and will not be; a read says nothing about the record.
 	ErrUnavailable = errors.New("record store is unavailable")
 )

@@ -93,21 +93,23 @@ func (h Header) Keys() []string {
 
 // The errors of a [Conn]. Each says whether the message has left.
 var (
-	// ErrNoResponders: nobody subscribes to the subject, as far as the
+	// ErrNoResponders means that nobody subscribes to the subject, as far as the
 	// broker knew. The message reached no one.
 	ErrNoResponders = errors.New("no responders")
-	// ErrNotConnected: there is no connection now. Nothing was sent, and
+	// ErrNotConnected means that there is no connection now. Nothing was sent, and
 	// nothing is kept to be sent later.
 	ErrNotConnected = errors.New("not connected")
-	// ErrDisconnected: the connection was lost, or closed, after the message
+	// ErrDisconnected means that the connection was lost, or closed, after the message
 	// had left and before an answer came. Whether it arrived is unknown.
 	ErrDisconnected = errors.New("connection lost")
-	// ErrClosed: the Conn had been closed. Nothing was sent.
+	// ErrClosed means that the Conn had been closed. Nothing was sent.
 	ErrClosed = errors.New("connection closed")
-	// ErrTooLarge: the message is larger than the broker takes. Nothing was
+	// ErrTooLarge means that the message is larger than the broker takes. Nothing was
 	// sent. The error's text has both sizes.
 	ErrTooLarge = errors.New("message too large")
-	// ErrBadSubject: the subject, or the reply subject, is not one. Nothing
+	// ErrBadURL means that a server's address is not one. Nothing was tried.
+	ErrBadURL = errors.New("bad NATS URL")
+	// ErrBadSubject means that the subject, or the reply subject, is not one. Nothing
 	// was sent.
 	ErrBadSubject = errors.New("bad subject")
 )
@@ -141,10 +143,10 @@ func checkSubject(subject string, wildcards bool) error {
 			}
 			continue
 		}
-		switch part := subject[token:i]; {
-		case part == "":
+		switch part := subject[token:i]; part {
+		case "":
 			return bad("empty token")
-		case part == "*" || part == ">":
+		case "*", ">":
 			if !wildcards {
 				return bad("wildcard")
 			}

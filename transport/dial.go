@@ -24,15 +24,15 @@ func checkURLs(list string) (string, error) {
 		}
 		u, err := url.Parse(s)
 		if err != nil {
-			return "", errors.New("bad NATS URL: it does not parse") // the error of net/url quotes passwords
+			return "", fmt.Errorf("%w: it does not parse", ErrBadURL) // the error of net/url quotes passwords
 		}
 		switch u.Scheme {
 		case "nats", "tls", "ws", "wss":
 		default:
-			return "", fmt.Errorf("bad NATS URL %s: scheme %q is none of nats, tls, ws, wss", u.Redacted(), u.Scheme)
+			return "", fmt.Errorf("%w %s: scheme %q is none of nats, tls, ws, wss", ErrBadURL, u.Redacted(), u.Scheme)
 		}
 		if u.Hostname() == "" {
-			return "", fmt.Errorf("bad NATS URL %s: no host", u.Redacted())
+			return "", fmt.Errorf("%w %s: no host", ErrBadURL, u.Redacted())
 		}
 		urls[i] = u.Redacted()
 	}

@@ -124,7 +124,7 @@ func (g *gatherConn) fail(err error) {
 func (g *gatherConn) SetWriteDeadline(time.Time) error { return nil }
 
 // SetDeadline sets the deadline of reads only.
-func (g *gatherConn) SetDeadline(t time.Time) error { return g.Conn.SetReadDeadline(t) }
+func (g *gatherConn) SetDeadline(t time.Time) error { return g.SetReadDeadline(t) }
 
 // Close writes what is left, if the other side takes it soon, and waits for
 // the writing goroutine.

@@ -168,7 +168,7 @@ func (r *replier) Reply(v any, err error) {
 		return
 	}
 	if err != nil {
-		r.publish(r.form.err(wireError(err)))
+		r.refuse(wireError(err))
 		return
 	}
 	e := newEncoding()
@@ -180,8 +180,11 @@ func (r *replier) Reply(v any, err error) {
 			return
 		}
 	}
-	r.publish(r.form.err(&genserver.Error{Code: genserver.ErrBadPayload.Code, Text: "reply: " + err.Error()}))
+	r.refuse(&genserver.Error{Code: genserver.ErrBadPayload.Code, Text: "reply: " + err.Error()})
 }
+
+// refuse answers with an error, which is never too large.
+func (r *replier) refuse(e *genserver.Error) { _ = r.publish(r.form.err(e)) }
 
 // emptyForNil makes a map of an absent answer, since answers are maps.
 func emptyForNil(v any) any {

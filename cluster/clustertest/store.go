@@ -204,7 +204,8 @@ func testKeysAreApart(t *testing.T, su *suite) {
 	s := su.open()
 	keys := []cluster.Key{
 		own("a"), own("a.b"), own("a.b.c"), own("A"), own("a_b"), own("_runtime"),
-		{Kind: cluster.KindNode, Name: "a"}, {Kind: "single"},
+		{Kind: cluster.KindNode, Name: "a"},
+		{Kind: "single"},
 	}
 	seqs := make([]uint64, len(keys))
 	for i, k := range keys {

@@ -107,7 +107,7 @@ func idleBaseline(names []string) func() {
 		up := make(chan struct{})
 		wg.Go(func() {
 			close(up)
-			for range messages { //nolint:revive // it waits for its end
+			for range messages {
 			}
 		})
 		<-up

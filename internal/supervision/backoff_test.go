@@ -25,8 +25,12 @@ func TestBackoffDelay(t *testing.T) {
 		{"capped", Backoff{Growth: Exponential, Base: 100 * ms, Max: 300 * ms}, 0, []time.Duration{100 * ms, 200 * ms, 300 * ms, 300 * ms}},
 		{"jitter", Backoff{Growth: Constant, Base: 100 * ms, Jitter: 0.25}, 0.5, []time.Duration{112500 * time.Microsecond}},
 		{"least jitter", Backoff{Growth: Constant, Base: 100 * ms, Jitter: 0.25}, 0, []time.Duration{100 * ms}},
-		{"the cap comes after the jitter", Backoff{Growth: Linear, Base: 100 * ms, Max: 210 * ms, Jitter: 0.25}, 0.5,
-			[]time.Duration{112500 * time.Microsecond, 210 * ms, 210 * ms}},
+		{
+			"the cap comes after the jitter",
+			Backoff{Growth: Linear, Base: 100 * ms, Max: 210 * ms, Jitter: 0.25},
+			0.5,
+			[]time.Duration{112500 * time.Microsecond, 210 * ms, 210 * ms},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

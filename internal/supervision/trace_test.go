@@ -270,10 +270,10 @@ func (tr *trace) parseBackoff(parts []string) (err error) {
 func (tr *trace) parseChild(args []string) (err error) {
 	ch := Child{ID: args[0], Shutdown: Shutdown(5 * time.Second)}
 	for _, arg := range args[1:] {
-		switch {
-		case arg == "brutal":
+		switch arg {
+		case "brutal":
 			ch.Shutdown = Brutal
-		case arg == "infinite":
+		case "infinite":
 			ch.Shutdown = Infinite
 		default:
 			if ch.Restart, err = parse(arg, Permanent, Transient, Temporary); err != nil {

@@ -235,7 +235,7 @@ func wildcards(t *testing.T, d Dial) {
 	c := dial(t, d, "conn")
 	got := make(chan string, 100)
 	for _, pattern := range []string{"a.b", "a.*", "*.b", "a.>", ">", "*.*.c", "a.*.>"} {
-		subscribe(t, c, pattern, func(m transport.Msg) { got <- pattern })
+		subscribe(t, c, pattern, func(transport.Msg) { got <- pattern })
 	}
 	for _, tc := range []struct {
 		subject string
