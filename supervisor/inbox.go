@@ -4,18 +4,19 @@ import (
 	"sync"
 
 	"github.com/civitas-go/civitas/genserver"
-	"github.com/civitas-go/civitas/internal/supervision"
 )
 
-// inbox holds what children and timers tell their supervisor until its turn. It
-// never fills up: an exit that got lost would be a child that stays down.
+// inbox holds what children, timers and releases want done in their
+// supervisor's turn. It never fills up: an exit that got lost would be a child
+// that stays down.
 type inbox struct {
 	self *genserver.Process
 
-	mu     sync.Mutex
-	events []supervision.Event
-	// ready holds one token while events wait; init and terminate wait on it,
-	// and a running supervisor is woken by a signal instead.
+	mu    sync.Mutex
+	tasks []func()
+	// ready holds a token while tasks wait: start and terminate wait on it. A
+	// supervisor between the two is woken by a signal instead, and leaves the
+	// token; one too many does no harm.
 	ready chan struct{}
 }
 
@@ -29,10 +30,10 @@ func newInbox(self *genserver.Process) *inbox {
 }
 
 // put never blocks, and may be called from anywhere.
-func (b *inbox) put(e supervision.Event) {
+func (b *inbox) put(task func()) {
 	b.mu.Lock()
-	b.events = append(b.events, e)
-	first := len(b.events) == 1
+	b.tasks = append(b.tasks, task)
+	first := len(b.tasks) == 1
 	b.mu.Unlock()
 	if !first {
 		return
@@ -44,11 +45,13 @@ func (b *inbox) put(e supervision.Event) {
 	b.self.Signal(wake{})
 }
 
-// take empties the inbox.
-func (b *inbox) take() []supervision.Event {
+// run empties the inbox. What comes meanwhile makes itself known anew.
+func (b *inbox) run() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	events := b.events
-	b.events = nil
-	return events
+	tasks := b.tasks
+	b.tasks = nil
+	b.mu.Unlock()
+	for _, task := range tasks {
+		task()
+	}
 }

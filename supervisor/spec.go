@@ -1,13 +1,10 @@
 package supervisor
 
 import (
-	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/civitas-go/civitas/genserver"
-	"github.com/civitas-go/civitas/internal/name"
 	"github.com/civitas-go/civitas/internal/supervision"
 )
 
@@ -142,60 +139,7 @@ const (
 func (g Growth) String() string { return supervision.Growth(g).String() }
 
 // GenServer makes a Spec a genserver.Runnable.
-func (s Spec) GenServer() genserver.Spec { return serverType.With(s) }
-
-// Validate checks the whole tree below the Spec and returns every fault, each
-// with the path of the field. A start checks too.
-func (s Spec) Validate() error { return s.validate("", map[string]string{}) }
-
-func (s Spec) validate(path string, names map[string]string) error {
-	var errs []error
-	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(path+format, args...)) }
-	if s.MaxRestarts < NoRestarts {
-		fault("MaxRestarts: %d is negative; NoRestarts (%d) means none", s.MaxRestarts, NoRestarts)
-	}
-	if s.RestartWindow < 0 {
-		fault("RestartWindow: %v is negative", s.RestartWindow)
-	}
-	for i, c := range s.Children {
-		at := fmt.Sprintf("Children[%d]", i)
-		if err := name.Check(c.Name); err != nil {
-			fault("%s.Name: %v", at, err)
-		} else {
-			at = fmt.Sprintf("Children[%d] %q", i, c.Name)
-			if other, taken := names[c.Name]; taken {
-				fault("%s.Name: taken by %s", at, other)
-			}
-			names[c.Name] = path + at
-		}
-		if c.Shutdown < BrutalKill {
-			fault("%s.Shutdown: %v is negative; Infinity is %d and BrutalKill is %d", at, c.Shutdown, Infinity, BrutalKill)
-		}
-		if c.Scope > Cluster {
-			fault("%s.Scope: %d is none", at, c.Scope)
-		}
-		switch run := c.Run.(type) {
-		case nil:
-			fault("%s.Run: nothing to run", at)
-		case Spec:
-			if c.Scope != Local {
-				fault("%s.Scope: a supervisor's name is its node's; give its children the scope", at)
-			}
-			errs = append(errs, run.validate(path+at+".", names))
-		default:
-			if run.GenServer().TypeName() == "" {
-				fault("%s.Run: the zero Spec; use a Type's With", at)
-			}
-		}
-	}
-	if len(errs) == 0 {
-		// What is left are the core's own rules; the children are good.
-		if _, err := supervision.New(s.core()); err != nil {
-			fault("%w", err)
-		}
-	}
-	return errors.Join(errs...)
-}
+func (s Spec) GenServer() genserver.Spec { return serverType.With(config{Spec: s}) }
 
 // core is what the decision core must know of the Spec, defaults filled in.
 func (s Spec) core() supervision.Spec {
@@ -231,11 +175,11 @@ func (s Spec) core() supervision.Spec {
 }
 
 func (c Child) shutdown() supervision.Shutdown {
-	_, nested := c.Run.(Spec)
+	isSupervisor := c.Run.GenServer().TypeName() == typeName
 	switch {
 	case c.Shutdown == BrutalKill:
 		return supervision.Brutal
-	case c.Shutdown == Infinity, c.Shutdown == 0 && nested:
+	case c.Shutdown == Infinity, c.Shutdown == 0 && isSupervisor:
 		return supervision.Infinite
 	case c.Shutdown == 0:
 		return supervision.Shutdown(DefaultShutdown)

@@ -104,8 +104,16 @@ func (s Shutdown) String() string {
 // crashes at once, again and again, under the restart limit for ever. Such a
 // spec is legal, and worth a warning.
 func (s Spec) CanEscalate() bool {
+	if s.Backoff.Growth == NoBackoff {
+		return true
+	}
+	// Waits never shrink: if the first one repeated leaves the window, so do all.
+	first := s.Backoff.delay(1, nil)
+	if first > 0 && int64(s.MaxRestarts) > int64(s.Window/first) {
+		return false
+	}
 	var span time.Duration // of the first MaxRestarts + 1 crashes
-	for n := 1; n <= s.MaxRestarts; n++ {
+	for n := 1; n <= min(s.MaxRestarts, mostCounted); n++ {
 		span += s.Backoff.delay(n, nil)
 		if span > s.Window {
 			return false
@@ -113,6 +121,9 @@ func (s Spec) CanEscalate() bool {
 	}
 	return true
 }
+
+// mostCounted keeps waits of nanoseconds from being added up for minutes.
+const mostCounted = 1_000_000
 
 func (s Spec) validate() error {
 	switch {

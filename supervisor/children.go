@@ -1,0 +1,127 @@
+package supervisor
+
+import (
+	"time"
+
+	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/internal/supervision"
+)
+
+// running is one generation of a child: its process, and the one who watches it.
+type running struct {
+	*genserver.Process
+	server     *server
+	id         string
+	generation uint64 // the core's count
+
+	// Guarded by the server's mu.
+	started  bool
+	deadline *time.Timer // kills the process if it does not stop
+}
+
+// startChild spawns a child, which answers by its watcher; one that can't be
+// spawned has failed to start. It holds the lock meanwhile, so that killChildren
+// comes before the child, which is refused then, or after.
+func (s *server) startChild(a supervision.StartChild) {
+	if _, busy := s.releasing[a.ID]; busy {
+		s.releasing[a.ID] = &a
+		return
+	}
+	if a.Generation > 1 {
+		s.log.Info("restarting", "server", a.ID, "restarts", a.Generation-1, "supervisor", s.self.Name())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lost {
+		s.tell(supervision.StartFailed{ID: a.ID, Generation: a.Generation, Reason: genserver.Killed})
+		return
+	}
+	child := s.spec[a.ID]
+	r := &running{server: s, id: a.ID, generation: a.Generation}
+	p, err := s.sys.Spawn(a.ID, child.runnable(), genserver.SpawnOptions{Scope: child.Scope, Watcher: r})
+	if err != nil { // no process will tell of it
+		s.log.Error("server did not start", "server", a.ID, "reason", err)
+		s.tell(supervision.StartFailed{ID: a.ID, Generation: a.Generation, Reason: err})
+		return
+	}
+	r.Process = p
+	s.children[a.ID] = r
+}
+
+// runnable is the child's Run, told of the supervisor above it.
+func (c Child) runnable() genserver.Runnable {
+	if spec, ok := c.Run.(Spec); ok {
+		return nested(spec)
+	}
+	return c.Run
+}
+
+func (s *server) stopChild(a supervision.StopChild) {
+	if s.releasing[a.ID] != nil {
+		s.releasing[a.ID] = nil
+		s.tell(supervision.StartFailed{ID: a.ID, Generation: a.Generation, Reason: genserver.Shutdown})
+		return
+	}
+	s.mu.Lock()
+	r := s.children[a.ID]
+	if r == nil {
+		s.mu.Unlock()
+		return // its end is on its way to the inbox
+	}
+	if timeout := time.Duration(a.Shutdown); timeout > 0 {
+		r.deadline = time.AfterFunc(timeout, func() {
+			s.log.Warn("server did not stop in time and is killed", "server", a.ID, "generation", r.Generation(), "shutdown", timeout)
+			r.Kill()
+		})
+	}
+	s.mu.Unlock()
+	if a.Shutdown == supervision.Brutal {
+		r.Kill()
+		return
+	}
+	r.RequestStop(genserver.Shutdown)
+}
+
+// killChildren follows the supervisor's own Kill, in the goroutine of whoever
+// did that. Nothing is started from then on.
+func (s *server) killChildren() {
+	s.mu.Lock()
+	s.lost = true
+	all := make([]*running, 0, len(s.children))
+	for _, r := range s.children {
+		all = append(all, r)
+	}
+	for _, timer := range s.timers {
+		timer.Stop()
+	}
+	clear(s.timers)
+	s.mu.Unlock()
+	for _, r := range all {
+		r.Kill()
+	}
+}
+
+// ProcessStarted may come after ProcessExited, if the process is killed just
+// then; the core takes no notice of it.
+func (r *running) ProcessStarted(*genserver.Process) {
+	r.server.mu.Lock()
+	r.started = true
+	r.server.mu.Unlock()
+	r.server.tell(supervision.ChildStarted{ID: r.id, Generation: r.generation})
+}
+
+func (r *running) ProcessExited(_ *genserver.Process, reason error) {
+	s := r.server
+	s.mu.Lock()
+	if r.deadline != nil {
+		r.deadline.Stop()
+	}
+	delete(s.children, r.id)
+	started := r.started
+	s.mu.Unlock()
+	if !started {
+		s.tell(supervision.StartFailed{ID: r.id, Generation: r.generation, Reason: reason})
+		return
+	}
+	s.tell(supervision.ChildExited{ID: r.id, Generation: r.generation, Class: classOf(reason), Reason: reason})
+}
