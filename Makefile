@@ -1,0 +1,65 @@
+# The pinned tools; .ci/run installs them into bin/ too.
+GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@latest
+
+GO      ?= go
+FUZZTIME ?= 10s
+SOAK    ?= 20
+
+.DEFAULT_GOAL := all
+
+.PHONY: all
+all: build test lint ## Build, test with -race, and lint
+
+.PHONY: help
+help: ## Show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the command as bin/civitas
+	$(GO) build -o bin/civitas ./cmd/node
+
+.PHONY: test
+test: ## Run all tests with the race detector
+	$(GO) test -race ./...
+
+.PHONY: short
+short: ## Run the quick tests, without the race detector
+	$(GO) test -short ./...
+
+.PHONY: soak
+soak: ## Run the core packages' tests SOAK times (default 20)
+	$(GO) test -race -count=$(SOAK) -timeout=60m ./genserver ./supervisor ./transport ./node
+
+.PHONY: lint
+lint: bin/golangci-lint ## Vet and lint, the import rules included
+	$(GO) vet ./...
+	bin/golangci-lint run ./...
+
+.PHONY: format
+format: bin/golangci-lint ## Format all code
+	bin/golangci-lint fmt ./...
+
+.PHONY: bench
+bench: build ## Measure against the baselines, in pairs, in the same run
+	bin/civitas bench
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME (default 10s) each
+	@.ci/fuzz $(FUZZTIME)
+
+.PHONY: cover
+cover: ## Show test coverage by package
+	$(GO) test -coverprofile=coverage.out ./...
+	$(GO) tool cover -func=coverage.out | tail -n 1
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities (needs the vulnerability database)
+	$(GO) run $(GOVULNCHECK) ./...
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin coverage.out
+
+bin/golangci-lint:
+	GOBIN=$(CURDIR)/bin $(GO) install $(GOLANGCI_LINT)
