@@ -51,7 +51,7 @@ func mayCall(ctx context.Context, from *Context, to Ref) error {
 	if from == nil && to.sys.draining.Load() {
 		return undelivered(ErrDraining, to.String(), "this node takes no new work")
 	}
-	if c, isHandler := ctx.(*Context); isHandler && !c.over.Load() {
+	if c, isHandler := ctx.(*Context); isHandler && c.over.Load() == 0 {
 		return nil // which saves making its standard context
 	}
 	if ctx.Err() != nil {
@@ -117,13 +117,13 @@ func (c *callCell[Req, Rep]) run(p *Process, ctx *Context) error {
 		p.sys.stats.expired.Add(1)
 		return nil
 	}
-	ctx.startSpan()
+	ctx.trace()
 	rep, err := c.op.fn(p.state, ctx, c.req)
 	if err != nil {
 		if asStop(err) != nil {
 			return err
 		}
-		err = handlerError(p.name, err)
+		err = ctx.handlerError(err)
 		ctx.fail(err)
 	}
 	if !c.claim() {

@@ -28,14 +28,19 @@ type Context struct {
 
 	// taken is set once the context may be held by others; it's then not reused.
 	taken atomic.Bool
-	ended atomic.Bool
-	over  atomic.Bool // ended, or aborted before
+	over  atomic.Uint32
 
 	mu     sync.Mutex
 	std    context.Context // made when first asked for
 	cancel context.CancelCauseFunc
 	cause  error // of a cancellation that came before std
 }
+
+// How a context is over.
+const (
+	contextAborted uint32 = iota + 1 // while the handler runs
+	contextEnded                     // with the handler
+)
 
 var _ context.Context = (*Context)(nil)
 
@@ -130,10 +135,22 @@ func (c *Context) context() context.Context {
 	switch {
 	case c.cause != nil:
 		c.cancel(c.cause)
-	case c.ended.Load():
+	case c.over.Load() == contextEnded:
 		c.cancel(errEnded)
 	}
 	return c.std
+}
+
+// handlerError is what the caller gets of an error that the handler returned.
+// A handler that gives up because its caller's time is over reports that, so
+// that it makes no difference which of the two was quicker.
+func (c *Context) handlerError(err error) *Error {
+	if c.taken.Load() {
+		if over := c.Err(); over != nil && errors.Is(err, over) {
+			return &Error{Code: ErrTimeout.Code, Server: c.p.name, Text: over.Error(), cause: over}
+		}
+	}
+	return handlerError(c.p.name, err)
 }
 
 func (c *Context) withSpan(ctx context.Context) context.Context {
@@ -164,8 +181,7 @@ func (c *Context) spanContext() *trace.SpanContext {
 func (c *Context) reset(h *header) {
 	c.msg = *h
 	c.span, c.stop, c.cause = nil, nil, nil
-	c.ended.Store(false)
-	c.over.Store(false)
+	c.over.Store(0)
 }
 
 // String names what is being handled, as in `call "acquire"`.
@@ -183,7 +199,7 @@ func (c *Context) abort(cause error) {
 	if c.cause == nil {
 		c.cause = cause
 	}
-	c.over.Store(true)
+	c.over.CompareAndSwap(0, contextAborted)
 	if c.cancel != nil {
 		c.cancel(cause)
 	}
@@ -191,8 +207,7 @@ func (c *Context) abort(cause error) {
 
 // end closes the context after its handler.
 func (c *Context) end() {
-	c.ended.Store(true)
-	c.over.Store(true)
+	c.over.Store(contextEnded)
 	if !c.taken.Load() {
 		return
 	}

@@ -153,9 +153,15 @@ func (d *definition) checkRequest(kind Kind, op string, t reflect.Type) {
 	}
 	for _, f := range reflect.VisibleFields(t) {
 		// Decoders of JSON take a key for a field's in any case.
-		if key := jsonKey(f); f.IsExported() && strings.EqualFold(key, d.tag) {
-			d.refuse("%s %q: field %s of %v would be encoded as %q, the key that names the op", kind, op, f.Name, t, d.tag)
+		key := jsonKey(f)
+		if !f.IsExported() || !strings.EqualFold(key, d.tag) {
+			continue
 		}
+		clash := ""
+		if key != d.tag {
+			clash = fmt.Sprintf("which decodes as %q, ", d.tag)
+		}
+		d.refuse("%s %q: field %s of %v would be encoded as %q, %sthe key that names the op", kind, op, f.Name, t, key, clash)
 	}
 }
 

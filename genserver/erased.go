@@ -100,11 +100,15 @@ type erasedWaiter struct {
 }
 
 // Reply takes the answer of a handler that has begun.
-func (w *erasedWaiter) Reply(v any, err error) {
-	if w.claim() {
-		w.rep, w.err = v, err
-		w.wake()
+func (w *erasedWaiter) Reply(v any, err error) { w.answer(v, err) }
+
+func (w *erasedWaiter) answer(v any, err error) bool {
+	if !w.claim() {
+		return false
 	}
+	w.rep, w.err = v, err
+	w.wake()
+	return true
 }
 
 // inboundCall is a call whose payload the handler's own type is decoded from.
@@ -144,7 +148,7 @@ func (it *inboundCall) run(p *Process, c *Context) error {
 		p.sys.stats.expired.Add(1)
 		return nil
 	}
-	c.startSpan()
+	c.trace()
 	rep, err := it.answer(p, c)
 	if err != nil {
 		if asStop(err) != nil {
@@ -154,6 +158,12 @@ func (it *inboundCall) run(p *Process, c *Context) error {
 	}
 	if !it.state.CompareAndSwap(inboundRunning, inboundSettled) {
 		p.sys.stats.lateReplies.Add(1)
+		return nil
+	}
+	if w, ok := it.reply.(*erasedWaiter); ok {
+		if !w.answer(rep, err) {
+			p.sys.stats.lateReplies.Add(1)
+		}
 		return nil
 	}
 	it.reply.Reply(rep, err)
@@ -179,7 +189,7 @@ func (it *inboundCall) answer(p *Process, c *Context) (any, error) {
 	if errors.As(err, &bad) {
 		return nil, undelivered(ErrBadPayload, p.name, "%v", bad.err)
 	}
-	return nil, handlerError(p.name, err)
+	return nil, c.handlerError(err)
 }
 
 // op is the message's op, from the frame, the Go value or the payload's tag.

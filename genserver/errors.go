@@ -71,39 +71,39 @@ func (e *Error) Unwrap() error {
 // The runtime's errors. Each comment says what the caller may conclude; those
 // called undelivered always satisfy [NotDelivered].
 var (
-	// ErrNoProcess: no server has this name. Undelivered.
+	// ErrNoProcess means that no server has this name. Undelivered.
 	ErrNoProcess = &Error{Code: "no_process"}
-	// ErrExit: the server ended before it answered; Reason says why. A
+	// ErrExit means that the server ended before it answered; Reason says why. A
 	// message still queued then is undelivered, the one being handled is not.
 	ErrExit = &Error{Code: "exit"}
-	// ErrNodeDown: the server's node died. The outcome is unknown.
+	// ErrNodeDown means that the server's node died. The outcome is unknown.
 	ErrNodeDown = &Error{Code: "node_down"}
-	// ErrOverloaded: the server's mailbox was full. Undelivered.
+	// ErrOverloaded means that the server's mailbox was full. Undelivered.
 	ErrOverloaded = &Error{Code: "overloaded"}
-	// ErrTimeout: no answer in time. Undelivered if the message was certainly
-	// still queued and now never runs; else the outcome is unknown.
+	// ErrTimeout means that no answer came in time. Undelivered if the message was
+	// certainly still queued and now never runs; else the outcome is unknown.
 	ErrTimeout = &Error{Code: "timeout"}
-	// ErrUnknownOp: the server has no handler for the message. Undelivered.
+	// ErrUnknownOp means that the server has no handler for the message. Undelivered.
 	ErrUnknownOp = &Error{Code: "unknown_op"}
-	// ErrCallCycle: the call would wait for its own caller. Undelivered.
+	// ErrCallCycle means that the call would wait for its own caller. Undelivered.
 	ErrCallCycle = &Error{Code: "call_cycle"}
-	// ErrBadPayload: a request that does not decode (undelivered), or a reply
-	// that does not (the handler ran).
+	// ErrBadPayload means that a request did not decode (undelivered), or that a
+	// reply did not (the handler ran).
 	ErrBadPayload = &Error{Code: "bad_payload"}
-	// ErrMoved: the server is no longer where the message went. Undelivered.
+	// ErrMoved means that the server is no longer where the message went. Undelivered.
 	ErrMoved = &Error{Code: "moved"}
-	// ErrDraining: the node takes no new work. Undelivered.
+	// ErrDraining means that the node takes no new work. Undelivered.
 	ErrDraining = &Error{Code: "draining"}
-	// ErrUnavailable: NATS or its records cannot be reached. Undelivered
+	// ErrUnavailable means that NATS or its records cannot be reached. Undelivered
 	// where NotDelivered says so, else unknown.
 	ErrUnavailable = &Error{Code: "unavailable"}
-	// ErrFenced: the caller itself belongs to a generation that was killed or
+	// ErrFenced means that the caller itself belongs to a generation that was killed or
 	// superseded; it may act no more. Undelivered.
 	ErrFenced = &Error{Code: "fenced"}
-	// ErrHandler: the handler returned an error that has no code of its own.
+	// ErrHandler means that the handler returned an error that has no code of its own.
 	// The handler ran.
 	ErrHandler = &Error{Code: "handler_error"}
-	// ErrNameTaken: a start was refused because the name has a holder.
+	// ErrNameTaken means that a start was refused because the name has a holder.
 	ErrNameTaken = &Error{Code: "name_taken"}
 )
 

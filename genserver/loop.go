@@ -22,6 +22,7 @@ type ending struct {
 // drain is the goroutine of a process that is not idle: it begins with a
 // message that has been taken, or nil, and handles messages until none is left.
 func (p *Process) drain(it item) {
+	rested := p.host.def.nonBlocking // whose callers want it idle
 	for n := 1; ; n++ {
 		if it != nil {
 			if end := p.turn(it); end != nil {
@@ -32,23 +33,32 @@ func (p *Process) drain(it item) {
 		if n%turnBudget == 0 {
 			runtime.Gosched()
 		}
-		var end *ending
-		if it, end = p.next(); end != nil {
+		next, end := p.next(rested)
+		switch {
+		case end != nil:
 			p.exit(end)
 			return
-		}
-		if it == nil {
+		case next != nil:
+			rested = p.host.def.nonBlocking
+		case rested:
 			return
+		default:
+			// More often than not the next message is on its way already, from
+			// whoever has just been answered. Letting it come costs less than
+			// a new goroutine.
+			rested = true
+			runtime.Gosched()
 		}
+		it = next
 	}
 }
 
-// next ends a turn and takes the next message; nil, nil is the way to idle, or
-// out of a process that was killed meanwhile.
-func (p *Process) next() (item, *ending) {
+// next ends a turn and takes the next message. If there is none, the process
+// becomes idle where idly is set. A process that was killed meanwhile has none.
+func (p *Process) next(idly bool) (item, *ending) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.phase == exited {
+	if p.lost() {
 		return nil, nil
 	}
 	p.running = nil
@@ -57,12 +67,19 @@ func (p *Process) next() (item, *ending) {
 	}
 	it := p.pop()
 	if it == nil {
-		p.phase = idle
+		if idly {
+			p.phase = idle
+			p.box.shrink()
+		}
 		return nil, nil
 	}
 	p.take(it)
 	return it, nil
 }
+
+// lost reports that the process has ended, or that Kill is ending it; its own
+// goroutine has no say any more. p.mu is held.
+func (p *Process) lost() bool { return p.phase == exited || p.fenced.Load() }
 
 func (p *Process) pop() item {
 	if len(p.signals) == 0 {
@@ -122,7 +139,7 @@ func (p *Process) enterInline(it item) bool {
 func (p *Process) leaveInline(end *ending) {
 	p.mu.Lock()
 	switch {
-	case p.phase == exited:
+	case p.lost():
 		p.mu.Unlock()
 	case end != nil:
 		p.mu.Unlock()
@@ -158,7 +175,7 @@ func (p *Process) start(spec Spec, scope Scope) {
 		return
 	}
 	p.mu.Lock()
-	if p.phase == exited {
+	if p.lost() {
 		p.mu.Unlock()
 		return
 	}
@@ -176,7 +193,7 @@ func (p *Process) start(spec Spec, scope Scope) {
 // failStart ends a process whose init did not succeed.
 func (p *Process) failStart(end *ending) {
 	p.mu.Lock()
-	if p.phase == exited {
+	if p.lost() {
 		p.mu.Unlock()
 		return
 	}
@@ -195,7 +212,7 @@ func (p *Process) failStart(end *ending) {
 // the name is freed.
 func (p *Process) exit(end *ending) {
 	p.mu.Lock()
-	if p.phase == exited {
+	if p.lost() {
 		p.mu.Unlock()
 		return
 	}
@@ -227,7 +244,7 @@ func (p *Process) exit(end *ending) {
 // depart ends a process after its terminate.
 func (p *Process) depart(end *ending) {
 	p.mu.Lock()
-	if p.phase == exited {
+	if p.lost() {
 		p.mu.Unlock()
 		return
 	}

@@ -56,13 +56,19 @@ func headerOf(ctx context.Context, from *Context, kind Kind, op string) header {
 
 // spanOf is the sender's span. Most have none, and pay nothing.
 func spanOf(ctx context.Context) *trace.SpanContext {
-	span := trace.SpanContextFromContext(ctx)
-	if !span.IsValid() {
+	span := trace.SpanFromContext(ctx)
+	if span == noSpan {
 		return nil
 	}
-	valid := span
-	return &valid
+	sc := span.SpanContext()
+	if !sc.IsValid() {
+		return nil
+	}
+	return &sc
 }
+
+// noSpan is what a context without a span has.
+var noSpan = trace.SpanFromContext(context.Background())
 
 func (h *header) expired() bool { return !h.deadline.IsZero() && !time.Now().Before(h.deadline) }
 
@@ -74,10 +80,7 @@ type mailbox struct {
 	n    int32
 }
 
-const (
-	smallestRing = 4
-	keptRing     = 64
-)
+const smallestRing = 4
 
 func (m *mailbox) push(it item) {
 	if int(m.n) == len(m.ring) {
@@ -106,11 +109,12 @@ func (m *mailbox) pop() item {
 	m.ring[m.head] = nil
 	m.head = int32(m.slot(1))
 	m.n--
-	if m.n == 0 && len(m.ring) > keptRing {
-		m.ring, m.head = nil, 0
-	}
 	return it
 }
+
+// shrink gives the ring back, once it's empty. Messages that come one by one
+// need none.
+func (m *mailbox) shrink() { m.ring, m.head = nil, 0 }
 
 // takeAll empties the mailbox for good.
 func (m *mailbox) takeAll() []item {

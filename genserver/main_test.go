@@ -41,15 +41,15 @@ func (Tell) Op() string { return "tell" }
 func (Note) Op() string { return "note" }
 
 // puppet is the state of a server whose messages say what it does.
-type puppet struct{ strings strings }
+type puppet struct{ hooks hooks }
 
-// strings are the puppet's hooks.
-type strings struct {
+// hooks are the puppet's hooks.
+type hooks struct {
 	init      func(*genserver.Context) error
 	terminate func(*genserver.Context, error)
 }
 
-func newPuppet(ctx *genserver.Context, s strings) (*puppet, error) {
+func newPuppet(ctx *genserver.Context, s hooks) (*puppet, error) {
 	if s.init != nil {
 		if err := s.init(ctx); err != nil {
 			return nil, err
@@ -80,8 +80,8 @@ func (*puppet) note(ctx *genserver.Context, m Note) error {
 }
 
 func (p *puppet) end(ctx *genserver.Context, reason error) {
-	if p.strings.terminate != nil {
-		p.strings.terminate(ctx, reason)
+	if p.hooks.terminate != nil {
+		p.hooks.terminate(ctx, reason)
 	}
 }
 
@@ -102,7 +102,7 @@ var (
 
 // bothPaths runs a test on a server that has its own goroutine, and on one
 // whose caller runs the handler.
-func bothPaths(t *testing.T, test func(t *testing.T, typ *genserver.TypeOf[strings])) {
+func bothPaths(t *testing.T, test func(t *testing.T, typ *genserver.TypeOf[hooks])) {
 	t.Run("goroutine", func(t *testing.T) { test(t, Puppet) })
 	t.Run("inline", func(t *testing.T) { test(t, FastPuppet) })
 }
@@ -197,6 +197,9 @@ func hold(t testing.TB, s *genserver.System, name string) (release func()) {
 	wait(t, "hold "+name, entered)
 	return sync.OnceFunc(func() { close(leave) })
 }
+
+// pass lets time pass; only for bubbles, where it is virtual.
+func pass(d time.Duration) { <-time.After(d) }
 
 // flush waits until a server has handled what was sent to it before.
 func flush(t testing.TB, s *genserver.System, name string) {

@@ -11,6 +11,9 @@ type oneWay struct {
 	hdr  header
 	msg  Message
 	body Body
+	// handler is msg's, where the sender has looked it up; the same Type's for
+	// sure, since messages don't move between Types once they are in a mailbox.
+	handler entry
 }
 
 var oneWays = sync.Pool{New: func() any { return new(oneWay) }}
@@ -30,12 +33,13 @@ func (r Ref) send(ctx context.Context, kind Kind, m Message, opts []Option) erro
 	o := optionsOf(opts)
 	if p != nil {
 		op := p.host.def.op(m)
-		if _, known := lookup(p.host.entries(kind), op); !known {
+		handler, known := lookup(p.host.entries(kind), op)
+		if !known {
 			return r.dropped(kind, op, p.unknownOp(kind, op), o)
 		}
 		it := oneWays.Get().(*oneWay)
 		it.hdr = headerOf(ctx, from, kind, op)
-		it.msg = m
+		it.msg, it.handler = m, handler
 		switch err := p.push(it, false); {
 		case err == nil:
 			return nil
@@ -89,9 +93,13 @@ func (it *oneWay) use() uint64             { return 0 }
 func (it *oneWay) discard(uint64, failure) {}
 
 func (it *oneWay) run(p *Process, c *Context) error {
-	kind, op, msg, body := it.hdr.kind, it.hdr.op, it.msg, it.body
+	kind, op, msg, body, handler := it.hdr.kind, it.hdr.op, it.msg, it.body, it.handler
 	it.recycle()
-	return handleOneWay(p, c, kind, op, msg, body)
+	if handler == nil {
+		return handleOneWay(p, c, kind, op, msg, body)
+	}
+	c.trace()
+	return dropBad(p, kind, op, handler.handle(p, c, msg))
 }
 
 // handleOneWay runs the handler of a cast or an info, given as a Go value or
@@ -109,17 +117,22 @@ func handleOneWay(p *Process, c *Context, kind Kind, op string, msg Message, bod
 		}
 	}
 	c.rename(op)
-	c.startSpan()
+	c.trace()
 	handler, known := lookup(p.host.entries(kind), op)
 	if !known {
 		p.sys.drop(p.name, kind, op, p.unknownOp(kind, op))
 		return nil
 	}
-	var err error
 	if msg != nil {
-		err = handler.handle(p, c, msg)
-	} else {
-		err = handler.handleBody(p, c, op, body)
+		return dropBad(p, kind, op, handler.handle(p, c, msg))
+	}
+	return dropBad(p, kind, op, handler.handleBody(p, c, op, body))
+}
+
+// dropBad keeps a payload that does not fit from being a crash.
+func dropBad(p *Process, kind Kind, op string, err error) error {
+	if err == nil {
+		return nil
 	}
 	var bad *payloadError
 	if errors.As(err, &bad) {

@@ -27,11 +27,15 @@ type Process struct {
 	// fenced is set by Kill: what the generation does from then on is refused.
 	fenced atomic.Bool
 
+	// Guarded by mu; they are here because it keeps the struct small.
+	phase     phase
+	notice    notice
+	concluded bool // exited, and reported
+
 	// state is touched by whoever has the turn only: init, a handler, terminate.
 	state any
 
 	mu      sync.Mutex
-	phase   phase
 	box     mailbox
 	signals []item // ahead of the mailbox, unbounded
 	stop    error  // the reason, asked for and in the end true
@@ -42,7 +46,6 @@ type Process struct {
 	exited  chan struct{} // made when first asked for
 	onKill  func()
 	turns   uint64 // how many there were, for Drain
-	notice  notice
 }
 
 // notice keeps a Watcher's notices in order where a process is killed while
@@ -96,7 +99,7 @@ func (p *Process) Exited() <-chan struct{} {
 	defer p.mu.Unlock()
 	if p.exited == nil {
 		p.exited = make(chan struct{})
-		if p.phase == exited {
+		if p.concluded {
 			close(p.exited)
 		}
 	}
@@ -331,25 +334,24 @@ func (p *Process) vanish(reason error) {
 	p.phase = exited
 	p.stop = reason
 	p.sys.procs.remove(p)
-	if p.exited != nil {
-		close(p.exited)
-	}
 }
 
 // conclude is the very end, come to once: whoever watches is told.
 func (p *Process) conclude(end *ending) {
 	p.report(end)
-	if p.watch == nil {
-		return
-	}
 	p.mu.Lock()
+	p.concluded = true
+	if p.exited != nil {
+		close(p.exited)
+	}
 	starting := p.notice == noticeStarting
 	if starting {
 		p.notice = noticeOwed
 	}
+	watch := p.watch
 	p.mu.Unlock()
-	if !starting {
-		p.watch.ProcessExited(p, end.reason)
+	if watch != nil && !starting {
+		watch.ProcessExited(p, end.reason)
 	}
 }
 
@@ -361,11 +363,11 @@ func (p *Process) announce() bool {
 	}
 	p.watch.ProcessStarted(p)
 	p.mu.Lock()
-	owed := p.notice == noticeOwed
+	owed, watch := p.notice == noticeOwed, p.watch
 	p.notice = noticeNone
 	p.mu.Unlock()
-	if owed {
-		p.watch.ProcessExited(p, p.Reason())
+	if owed && watch != nil {
+		watch.ProcessExited(p, p.Reason())
 	}
 	return !owed
 }

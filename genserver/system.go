@@ -183,6 +183,9 @@ func (s *System) Start(ctx context.Context, name string, r Runnable, o SpawnOpti
 		if err != nil {
 			return nil, fmt.Errorf("start %s: %w", name, err)
 		}
+		p.mu.Lock()
+		p.watch = w.next // w has done its work
+		p.mu.Unlock()
 		return p, nil
 	case <-ctx.Done():
 		p.Kill()
@@ -215,7 +218,8 @@ func (w *startWatcher) ProcessExited(p *Process, reason error) {
 
 // Drain refuses new calls and casts from outside of the servers, with
 // ErrDraining, and waits until every server has handled what it was sent, or
-// ctx ends. Servers still call each other meanwhile.
+// ctx ends. Servers still call each other meanwhile, and casts that other nodes
+// and clients have sent are handled, since those can't be told.
 func (s *System) Drain(ctx context.Context) error {
 	s.draining.Store(true)
 	// Servers are looked at one after the other, and one of them may hand work

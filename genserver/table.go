@@ -1,14 +1,12 @@
 package genserver
 
 import (
-	"hash/maphash"
 	"sync"
 )
 
 // table finds processes by name. It is split so that callers on different
 // cores seldom meet.
 type table struct {
-	seed   maphash.Seed
 	shards [64]shard
 }
 
@@ -19,15 +17,21 @@ type shard struct {
 }
 
 func newTable() *table {
-	t := &table{seed: maphash.MakeSeed()}
+	t := &table{}
 	for i := range t.shards {
 		t.shards[i].procs = map[string]*Process{}
 	}
 	return t
 }
 
+// shard is chosen by the end of the name, where names that are many differ.
+// It only has to spread; the map within has a hash of its own.
 func (t *table) shard(name string) *shard {
-	return &t.shards[maphash.String(t.seed, name)%uint64(len(t.shards))]
+	h := uint32(len(name))
+	for i := max(0, len(name)-6); i < len(name); i++ {
+		h = (h ^ uint32(name[i])) * 16777619
+	}
+	return &t.shards[(h^h>>15)%uint32(len(t.shards))]
 }
 
 // get is the process of that name, nil if there is none.

@@ -46,14 +46,19 @@ func tracerOf(tp trace.TracerProvider) trace.Tracer {
 
 var spanKinds = [...]trace.SpanKind{KindCall: trace.SpanKindServer, KindCast: trace.SpanKindConsumer, KindInfo: trace.SpanKindInternal}
 
+// trace is startSpan where somebody traces. It is inlined: the mere call of
+// startSpan, with its large frame, would have every goroutine's stack grow.
+func (c *Context) trace() {
+	if c.p.sys.tracer != nil {
+		c.startSpan()
+	}
+}
+
 // startSpan begins the span of the message that c is for, once that is sure to
 // be handled, as a child of its sender's. A timer's begins a trace of its own, with a link to the span that
 // set the timer: a tick that renews itself for days is not one trace.
 func (c *Context) startSpan() {
 	s := c.p.sys
-	if s.tracer == nil {
-		return
-	}
 	opts := []trace.SpanStartOption{
 		trace.WithSpanKind(spanKinds[c.msg.kind]),
 		trace.WithAttributes(

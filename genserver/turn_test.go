@@ -33,10 +33,10 @@ func (s *turnstile) pass() {
 
 func TestOneHandlerAtATime(t *testing.T) {
 	t.Parallel()
-	bothPaths(t, func(t *testing.T, typ *genserver.TypeOf[strings]) {
+	bothPaths(t, func(t *testing.T, typ *genserver.TypeOf[hooks]) {
 		s := newSystem(t, genserver.Config{})
 		var gate turnstile
-		p := start(t, s, "one", typ.With(strings{
+		p := start(t, s, "one", typ.With(hooks{
 			init:      func(*genserver.Context) error { gate.pass(); return nil },
 			terminate: func(*genserver.Context, error) { gate.pass() },
 		}))
@@ -79,7 +79,6 @@ func TestOneHandlerAtATime(t *testing.T) {
 	})
 }
 
-// Numbered has a Go type, NumberedMap handles the same op's payload as a Map.
 type (
 	Ask struct {
 		genserver.Returns[Done]
@@ -208,7 +207,7 @@ func TestOrderPerSender(t *testing.T) {
 func TestLongQueueIsHandledInOrder(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, genserver.Config{})
-	start(t, s, "queue", Puppet.With(strings{}))
+	start(t, s, "queue", Puppet.With(hooks{}))
 	release := hold(t, s, "queue")
 	var got []int
 	var want []int

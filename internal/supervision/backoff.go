@@ -71,7 +71,7 @@ func (b Backoff) delay(n int, rand func() float64) time.Duration {
 	if b.Max > 0 && b.Max < longest {
 		limit = b.Max
 	}
-	if wait >= float64(limit) {
+	if !(wait < float64(limit)) { // also where doubling has left the numbers: an infinity without jitter is NaN
 		return limit
 	}
 	return time.Duration(wait)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package genserver_test
+
+const raceEnabled = false
