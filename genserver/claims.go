@@ -2,9 +2,11 @@ package genserver
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // claims are the cluster-wide names that this System holds, with what arrives
@@ -12,6 +14,35 @@ import (
 type claims struct {
 	mu   sync.Mutex
 	held map[string]*heldName
+	// turns has the names that are being claimed or released now. A name's next
+	// claim or release waits for it: a killed process may still be claiming
+	// when its successor starts.
+	turns map[string]chan struct{}
+}
+
+// turn waits until nobody else claims or releases the name, or ctx ends.
+func (c *claims) turn(ctx context.Context, name string) (done func(), err error) {
+	for {
+		c.mu.Lock()
+		other, taken := c.turns[name]
+		if !taken {
+			mine := make(chan struct{})
+			c.turns[name] = mine
+			c.mu.Unlock()
+			return func() {
+				c.mu.Lock()
+				delete(c.turns, name)
+				c.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		c.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, timeoutError(ctx, true).about(name)
+		}
+	}
 }
 
 type heldName struct {
@@ -50,6 +81,11 @@ func (p *Process) claimName(scope Scope) error {
 		return nil
 	}
 	s := p.sys
+	done, err := s.names.turn(p.ctx, p.name)
+	if err != nil {
+		return err
+	}
+	defer done()
 	s.names.mu.Lock()
 	held := s.names.held[p.name]
 	s.names.mu.Unlock()
@@ -75,17 +111,27 @@ func (p *Process) claimName(scope Scope) error {
 		return nil
 	}
 	if held.claim != nil {
-		if err := held.claim.Release(context.WithoutCancel(p.ctx)); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), releaseTimeout)
+		defer cancel()
+		if err := held.claim.Release(ctx); err != nil {
 			return err
 		}
 	}
 	return ErrFenced
 }
 
+// releaseTimeout bounds a release that nobody else bounds.
+const releaseTimeout = 5 * time.Second
+
 // Release gives a cluster-wide name back that a process of this System has
 // had. What waits for the name fails with ErrNoProcess. Of any other name it's
 // a no-op.
 func (s *System) Release(ctx context.Context, name string) error {
+	done, err := s.names.turn(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer done()
 	s.names.mu.Lock()
 	held := s.names.held[name]
 	delete(s.names.held, name)
@@ -128,9 +174,26 @@ func (s *System) push(name string, it item) error {
 	return nil
 }
 
-// heldNames is a snapshot, in order.
-func (s *System) heldNames() []string {
+// releaseAll gives back what is left, some names at a time.
+func (s *System) releaseAll(ctx context.Context) error {
 	s.names.mu.Lock()
-	defer s.names.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.names.held))
+	names := slices.Sorted(maps.Keys(s.names.held))
+	s.names.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
+	defer cancel()
+	const atOnce = 16
+	var (
+		wg    sync.WaitGroup
+		slots = make(chan struct{}, atOnce)
+		errs  = make([]error, len(names))
+	)
+	for i, name := range names {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = s.Release(ctx, name)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }

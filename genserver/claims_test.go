@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -294,5 +295,67 @@ func TestStopRacesWithSpawn(t *testing.T) {
 		if p := <-spawned; p != nil && p.Reason() == nil {
 			t.Fatal("got a process that outlives Stop, want none")
 		}
+	}
+}
+
+// slowRouter claims slowly, and refuses a name that it has given already.
+type slowRouter struct {
+	genserver.Router
+	mu      sync.Mutex
+	given   map[string]bool
+	claims  chan struct{} // a claim has begun
+	proceed chan struct{}
+}
+
+func (r *slowRouter) Claim(_ context.Context, name string) (genserver.Claim, error) {
+	r.mu.Lock()
+	if r.given[name] {
+		r.mu.Unlock()
+		return nil, genserver.ErrNameTaken
+	}
+	r.given[name] = true
+	r.mu.Unlock()
+	r.claims <- struct{}{}
+	<-r.proceed
+	return slowClaim{r, name}, nil
+}
+
+type slowClaim struct {
+	r    *slowRouter
+	name string
+}
+
+func (c slowClaim) Epoch() uint64 { return 1 }
+
+func (c slowClaim) Release(context.Context) error {
+	c.r.mu.Lock()
+	defer c.r.mu.Unlock()
+	delete(c.r.given, c.name)
+	return nil
+}
+
+// A process that is killed while it claims its name gives it back before its
+// successor claims it.
+func TestClaimOfAKilledProcessIsNotInTheWay(t *testing.T) {
+	t.Parallel()
+	r := &slowRouter{given: map[string]bool{}, claims: make(chan struct{}, 2), proceed: make(chan struct{})}
+	sys := genserver.NewSystem(genserver.Config{Router: r})
+	first, err := sys.Spawn("name", Puppet.With(hooks{}), genserver.SpawnOptions{Scope: genserver.Cluster})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-r.claims
+	first.Kill()
+	started := make(chan error)
+	go func() {
+		_, err := sys.Start(t.Context(), "name", Puppet.With(hooks{}), genserver.SpawnOptions{Scope: genserver.Cluster})
+		started <- err
+	}()
+	close(r.proceed)
+	if err := <-started; err != nil {
+		t.Errorf("got %v from the successor's start, want nil", err)
+	}
+	if err := sys.Stop(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

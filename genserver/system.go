@@ -74,7 +74,7 @@ func NewSystem(cfg Config) *System {
 		s.log = slog.Default()
 	}
 	s.tracer = tracerOf(cfg.TracerProvider)
-	s.names.held = map[string]*heldName{}
+	s.names.held, s.names.turns = map[string]*heldName{}, map[string]chan struct{}{}
 	return s
 }
 
@@ -200,17 +200,22 @@ type startWatcher struct {
 }
 
 func (w *startWatcher) ProcessStarted(p *Process) {
-	w.started <- nil
+	w.tell(nil)
 	if w.next != nil {
 		w.next.ProcessStarted(p)
 	}
 }
 
-func (w *startWatcher) ProcessExited(p *Process, reason error) {
+// tell has Start know the first notice.
+func (w *startWatcher) tell(err error) {
 	select {
-	case w.started <- reason:
+	case w.started <- err:
 	default:
 	}
+}
+
+func (w *startWatcher) ProcessExited(p *Process, reason error) {
+	w.tell(reason)
 	if w.next != nil {
 		w.next.ProcessExited(p, reason)
 	}
@@ -269,10 +274,6 @@ func (s *System) Stop(ctx context.Context) error {
 			}
 		}
 	}
-	for _, name := range s.heldNames() {
-		if err := s.Release(context.WithoutCancel(ctx), name); err != nil {
-			errs = append(errs, err)
-		}
-	}
+	errs = append(errs, s.releaseAll(context.WithoutCancel(ctx)))
 	return errors.Join(errs...)
 }
