@@ -314,11 +314,17 @@ func TestHandlerErrors(t *testing.T) {
 			{"plain", errors.New("it broke"), genserver.ErrHandler, nil, "p: it broke"},
 			{"user's", errNoSeat, errNoSeat, []*genserver.Error{genserver.ErrHandler}, "p: no seat left"},
 			{"user's, wrapped", fmt.Errorf("book: %w", errNoSeat), errNoSeat, nil, "p: book: no seat left"},
-			{"runtime's", &genserver.Error{Code: "overloaded", Server: "other", Undelivered: true}, genserver.ErrHandler,
-				[]*genserver.Error{genserver.ErrOverloaded}, "p: other: mailbox is full"},
+			{
+				"runtime's", &genserver.Error{Code: "overloaded", Server: "other", Undelivered: true}, genserver.ErrHandler,
+				[]*genserver.Error{genserver.ErrOverloaded},
+				"p: other: mailbox is full",
+			},
 			{"timeout", fmt.Errorf("ask: %w", genserver.ErrTimeout), genserver.ErrHandler, []*genserver.Error{genserver.ErrTimeout}, "p: ask: no reply in time"},
-			{"exit", &genserver.Error{Code: "exit", Reason: genserver.Killed}, genserver.ErrHandler,
-				[]*genserver.Error{genserver.ErrExit, genserver.Killed}, "p: server exited: killed"},
+			{
+				"exit", &genserver.Error{Code: "exit", Reason: genserver.Killed}, genserver.ErrHandler,
+				[]*genserver.Error{genserver.ErrExit, genserver.Killed},
+				"p: server exited: killed",
+			},
 		} {
 			t.Run(tc.name, func(t *testing.T) {
 				for path, call := range map[string]func(context.Context) error{

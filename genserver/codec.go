@@ -42,7 +42,7 @@ func (jsonCodec) Decode(data []byte, v any) error {
 	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("decode JSON into %T: %w", v, err)
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // Decoder.Token returns io.EOF itself.
+	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("decode JSON into %T: more than one value", v)
 	}
 	return plainNumbers(reflect.ValueOf(v))

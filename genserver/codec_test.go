@@ -49,7 +49,7 @@ func TestJSONNumbers(t *testing.T) {
 			M  map[string]inner
 			MM []genserver.Map
 			N  json.Number
-			x  any //nolint:unused // must be left alone
+			x  any // must be left alone
 		}
 		noErr(t, tc.text, genserver.JSON.Decode([]byte(`{"V":`+tc.text+`,"P":{"V":`+tc.text+`},"L":[{"V":`+tc.text+`}],"A":[`+tc.text+`],"M":{"k":{"V":`+
 			tc.text+`}},"MM":[{"v":`+tc.text+`}],"N":12}`), &s))

@@ -22,7 +22,7 @@ type struct0 struct{}
 var poker = Define("test.Poker", func(*Context, struct0) (*struct0, error) { return &struct0{}, nil }, HandleCall((*struct0).poke))
 
 // contextOf runs fn in a handler and returns the Context that it had.
-func contextOf(t *testing.T, ctx context.Context, r Ref, fn func(*Context)) (c *Context) {
+func contextOf(ctx context.Context, t *testing.T, r Ref, fn func(*Context)) (c *Context) {
 	t.Helper()
 	if _, err := Call(ctx, r, poke{fn: func(it *Context) { c = it; fn(it) }}); err != nil {
 		t.Fatalf("call: got %v, want nil", err)
@@ -72,8 +72,8 @@ func TestContextReuse(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			_, r := newPoker(t)
-			before := contextOf(t, t.Context(), r, tc.use)
-			after := contextOf(t, t.Context(), r, func(*Context) {})
+			before := contextOf(t.Context(), t, r, tc.use)
+			after := contextOf(t.Context(), t, r, func(*Context) {})
 			if got := before == after; got != tc.reused {
 				t.Errorf("got the context reused = %v, want %v", got, tc.reused)
 			}
@@ -93,17 +93,17 @@ func TestReusedContextIsNew(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	var first *Context
-	contextOf(t, ctx, q.Ref(), func(c *Context) {
+	contextOf(ctx, t, q.Ref(), func(c *Context) {
 		// From another server, with a deadline.
 		std, cancel := context.WithTimeout(c, time.Minute)
 		defer cancel()
-		first = contextOf(t, std, r, func(c *Context) {
+		first = contextOf(std, t, r, func(c *Context) {
 			if _, ok := c.Deadline(); !ok || c.From().Name() != "q" {
 				t.Errorf("got From %q, deadline %v, want q and a deadline", c.From(), ok)
 			}
 		})
 	})
-	second := contextOf(t, context.Background(), r, func(c *Context) {
+	second := contextOf(context.Background(), t, r, func(c *Context) {
 		if _, ok := c.Deadline(); ok || c.From().Name() != "" || c.Err() != nil || context.Cause(c) != nil {
 			t.Errorf("got From %q, deadline %v, %v, %v, want nothing of the message before", c.From(), ok, c.Err(), context.Cause(c))
 		}
@@ -119,7 +119,7 @@ func TestContextIsAContext(t *testing.T) {
 	type key struct{}
 	var derived, deep, timed context.Context
 	var done <-chan struct{}
-	c := contextOf(t, context.WithValue(t.Context(), key{}, "caller's"), r, func(c *Context) {
+	c := contextOf(context.WithValue(t.Context(), key{}, "caller's"), t, r, func(c *Context) {
 		var cancel context.CancelFunc
 		derived, cancel = context.WithCancel(c)
 		t.Cleanup(cancel)
@@ -151,7 +151,7 @@ func TestContextIsAContext(t *testing.T) {
 		}
 	}
 	// What came too late to see the end sees it at once.
-	if late := contextOf(t, t.Context(), r, func(*Context) {}); late.Err() == nil {
+	if late := contextOf(t.Context(), t, r, func(*Context) {}); late.Err() == nil {
 		t.Error("got a first look after the end say nil, want canceled")
 	}
 }
@@ -162,7 +162,7 @@ func TestContextHasTheCallersDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	want, _ := ctx.Deadline()
-	contextOf(t, ctx, r, func(c *Context) {
+	contextOf(ctx, t, r, func(c *Context) {
 		if got, ok := c.Deadline(); !ok || !got.Equal(want) {
 			t.Errorf("got deadline %v, %v, want the caller's %v", got, ok, want)
 		}

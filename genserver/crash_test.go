@@ -27,11 +27,15 @@ var crashes = []struct {
 	{"error", func(*genserver.Context) error { return errBroken }, errBroken, "it broke", false},
 	{"panic", func(*genserver.Context) error { panic("boom") }, genserver.ErrPanic, "panic: boom", true},
 	{"panic with an error", func(*genserver.Context) error { panic(errBroken) }, genserver.ErrPanic, "panic: it broke", true},
-	{"panic(nil)", func(*genserver.Context) error { panic(nil) }, genserver.ErrPanic,
-		"panic: panic called with nil argument", true},
+	{
+		"panic(nil)", func(*genserver.Context) error { panic(nil) }, genserver.ErrPanic,
+		"panic: panic called with nil argument", true,
+	},
 	{"Goexit", func(*genserver.Context) error { runtime.Goexit(); return nil }, genserver.ErrPanic, "panic: handler called runtime.Goexit", true},
-	{"nil map", func(*genserver.Context) error { var m map[string]int; m["x"] = 1; return nil }, genserver.ErrPanic,
-		"panic: assignment to entry in nil map", true},
+	{
+		"nil map", func(*genserver.Context) error { var m map[string]int; m["x"] = 1; return nil }, genserver.ErrPanic, //nolint:staticcheck // it must panic
+		"panic: assignment to entry in nil map", true,
+	},
 	{"Stop(error)", func(*genserver.Context) error { return genserver.Stop(errBroken) }, errBroken, "it broke", true},
 	{"Stop(nil)", func(*genserver.Context) error { return genserver.Stop(nil) }, genserver.Normal, "normal", true},
 	{"Stop(Shutdown)", func(*genserver.Context) error { return genserver.Stop(genserver.Shutdown) }, genserver.Shutdown, "shutdown", true},

@@ -47,10 +47,12 @@ func (b *by) call(_ *genserver.Context, m OpCall) (Echo, error) {
 	*b.last = Echo{By: "call", N: m.N, V: m.V, U: m.U}
 	return *b.last, nil
 }
+
 func (b *by) cast(_ *genserver.Context, m OpCast) error {
 	*b.last = Echo{By: "cast", N: m.N}
 	return nil
 }
+
 func (b *by) info(_ *genserver.Context, m OpInfo) error {
 	*b.last = Echo{By: "info", N: m.N}
 	return nil
@@ -105,8 +107,12 @@ func TestDispatch(t *testing.T) {
 		{"Map of another op", both, genserver.Map{"type": "else", "n": 1}, "map ", genserver.Map{"type": "else", "n": 1}},
 		{"Map whose op is no string", both, genserver.Map{"type": 3}, "map ", genserver.Map{"type": 3}},
 		{"Map to Map", fallback, op(1), "map ", op(1)},
-		{"typed to Map", fallback, OpCall{N: 1, V: 2.5, U: 1<<64 - 1}, "map call",
-			genserver.Map{"type": "op", "n": int64(1), "v": 2.5, "u": uint64(1<<64 - 1)}},
+		{
+			"typed to Map", fallback,
+			OpCall{N: 1, V: 2.5, U: 1<<64 - 1},
+			"map call",
+			genserver.Map{"type": "op", "n": int64(1), "v": 2.5, "u": uint64(1<<64 - 1)},
+		},
 		{"typed to Map", fallback, OpCast{N: 1}, "map cast", genserver.Map{"type": "op", "n": int64(1)}},
 		{"typed to Map", fallback, OpInfo{N: 1}, "map info", genserver.Map{"type": "op", "n": int64(1)}},
 		{"Map to a tagged type", tagged, genserver.Map{"op": "op", "type": "x", "n": 1}, "", nil},
@@ -209,10 +215,12 @@ type otherEcho struct {
 	By string `json:"by"`
 	N  string `json:"-"`
 }
-type wrongOp struct{ genserver.Returns[wrongEcho] }
-type wrongEcho struct {
-	By int `json:"by"`
-}
+type (
+	wrongOp   struct{ genserver.Returns[wrongEcho] }
+	wrongEcho struct {
+		By int `json:"by"`
+	}
+)
 
 func (otherOp) Op() string { return "op" }
 func (wrongOp) Op() string { return "op" }
@@ -288,26 +296,42 @@ func TestDefineRefuses(t *testing.T) {
 		{"two casts", define(castOf[OpCast](), castOf[OpCast]()), `genserver.Define: my.Type: two handlers for cast "op"`},
 		{"two infos", define(genserver.HandleInfo((*by).info), genserver.HandleInfo((*by).info)), `genserver.Define: my.Type: two handlers for info "op"`},
 		{"two fallbacks", define(genserver.HandleCast((*by).mapCast), genserver.HandleCast((*by).mapCast)), `genserver.Define: my.Type: two handlers for cast ""`},
-		{"two terminates", define(genserver.HandleTerminate(func(*by, *genserver.Context, error) {}), genserver.HandleTerminate(func(*by, *genserver.Context, error) {})),
-			"genserver.Define: my.Type: two terminate handlers"},
+		{
+			"two terminates", define(genserver.HandleTerminate(func(*by, *genserver.Context, error) {}), genserver.HandleTerminate(func(*by, *genserver.Context, error) {})),
+			"genserver.Define: my.Type: two terminate handlers",
+		},
 		{"empty op", define(castOf[empty]()), "genserver.Define: my.Type: genserver_test.empty has an empty Op"},
-		{"tag's field", define(castOf[tagField]()),
-			`genserver.Define: my.Type: cast "set": field T of genserver_test.tagField would be encoded as "type", the key that names the op`},
-		{"tag's field in another case", define(castOf[tagFold]()),
-			`genserver.Define: my.Type: cast "set": field Type of genserver_test.tagFold would be encoded as "Type", which decodes as "type", the key that names the op`},
-		{"tag's field, embedded", define(castOf[tagEmbedded]()),
-			`genserver.Define: my.Type: cast "set": field Inner of genserver_test.tagEmbedded would be encoded as "type", the key that names the op`},
-		{"tag's field, of a pointer", define(castOf[*tagField]()),
-			`genserver.Define: my.Type: cast "set": field T of genserver_test.tagField would be encoded as "type", the key that names the op`},
-		{"own tag's field", define(genserver.Tag[by]("n"), castOf[OpCast]()),
-			`genserver.Define: my.Type: cast "op": field N of genserver_test.OpCast would be encoded as "n", the key that names the op`},
-		{"reply that is no map", define(genserver.HandleCall(func(*by, *genserver.Context, badReply) (int, error) { return 0, nil })),
-			`genserver.Define: my.Type: reply of call "set": int does not encode as a map; use a struct`},
+		{
+			"tag's field", define(castOf[tagField]()),
+			`genserver.Define: my.Type: cast "set": field T of genserver_test.tagField would be encoded as "type", the key that names the op`,
+		},
+		{
+			"tag's field in another case", define(castOf[tagFold]()),
+			`genserver.Define: my.Type: cast "set": field Type of genserver_test.tagFold would be encoded as "Type", which decodes as "type", the key that names the op`,
+		},
+		{
+			"tag's field, embedded", define(castOf[tagEmbedded]()),
+			`genserver.Define: my.Type: cast "set": field Inner of genserver_test.tagEmbedded would be encoded as "type", the key that names the op`,
+		},
+		{
+			"tag's field, of a pointer", define(castOf[*tagField]()),
+			`genserver.Define: my.Type: cast "set": field T of genserver_test.tagField would be encoded as "type", the key that names the op`,
+		},
+		{
+			"own tag's field", define(genserver.Tag[by]("n"), castOf[OpCast]()),
+			`genserver.Define: my.Type: cast "op": field N of genserver_test.OpCast would be encoded as "n", the key that names the op`,
+		},
+		{
+			"reply that is no map", define(genserver.HandleCall(func(*by, *genserver.Context, badReply) (int, error) { return 0, nil })),
+			`genserver.Define: my.Type: reply of call "set": int does not encode as a map; use a struct`,
+		},
 		{"message that is no map", define(castOf[selfMade]()), `genserver.Define: my.Type: cast "set": genserver_test.selfMade does not encode as a map; use a struct`},
 		{"empty tag", define(genserver.Tag[by]("")), "genserver.Define: my.Type: an empty tag"},
 		{"no mailbox", define(genserver.Mailbox[by](0)), "genserver.Define: my.Type: a mailbox of 0: it must hold at least 1 message"},
-		{"code without a dot", func() { genserver.NewError("noseat", "x") },
-			`genserver.NewError: code "noseat": a user's code is lower-case tokens joined by dots, as in booking.no_seat`},
+		{
+			"code without a dot", func() { genserver.NewError("noseat", "x") },
+			`genserver.NewError: code "noseat": a user's code is lower-case tokens joined by dots, as in booking.no_seat`,
+		},
 		{"one of everything", define(typedBy(mapBy(castOf[okMade](), castOf[*Say](), genserver.Mailbox[by](1), genserver.NonBlocking[by]())...)...), "<nil>"},
 		{"a hidden field", define(castOf[hidden]()), "<nil>"},
 	} {

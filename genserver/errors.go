@@ -54,7 +54,7 @@ func (e *Error) Error() string {
 // detailed form, from this node or another. An ErrTimeout of a context that
 // ended matches the context's error too.
 func (e *Error) Is(target error) bool {
-	if t, ok := target.(*Error); ok { //nolint:errorlint // Is compares with target itself.
+	if t, ok := target.(*Error); ok {
 		return t.Code == e.Code
 	}
 	return e.cause != nil && errors.Is(e.cause, target)

@@ -29,7 +29,7 @@ func TestKillOfAStuckHandler(t *testing.T) {
 		var cause error
 		var timer *genserver.Timer
 		running := callAsync(t.Context(), p.Ref(), Do{Fn: func(c *genserver.Context) (Done, error) {
-			derived := context.WithValue(c, "key", "value") //nolint:revive,staticcheck // any will do
+			derived := context.WithValue(c, "key", "value") //nolint:staticcheck // any key will do
 			<-leave
 			cause = context.Cause(c)
 			_, results["call"] = genserver.Call(c, other.Ref(), Do{Fn: func(*genserver.Context) (Done, error) { otherCast++; return Done{}, nil }})

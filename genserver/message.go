@@ -43,13 +43,13 @@ func (Returns[Rep]) returns() (rep Rep) { return rep }
 // OneWay is embedded by a message that is a cast.
 type OneWay struct{}
 
-func (OneWay) oneWay() {}
+func (OneWay) oneWay() {} //nolint:unused // promoted to those who embed it
 
 // Signal is embedded by a message that is an info: a timer's, or a notice of
 // the runtime.
 type Signal struct{}
 
-func (Signal) signal() {}
+func (Signal) signal() {} //nolint:unused // promoted to those who embed it
 
 // Map is a whole payload without a Go type of its own. It is a call, a cast
 // and an info alike, and a handler of Map is its kind's fallback for every op

@@ -79,7 +79,7 @@ func (a *answer) Reply(v any, err error) {
 }
 
 // once is the one answer.
-func (a *answer) once() (any, error, int) {
+func (a *answer) once() (any, error, int) { //nolint:staticcheck // the count is no result
 	<-a.ready
 	a.mu.Lock()
 	defer a.mu.Unlock()

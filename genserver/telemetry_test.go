@@ -48,7 +48,7 @@ func find(t testing.TB, spans tracetest.SpanStubs, name, server string) tracetes
 func attr(span tracetest.SpanStub, key string) string {
 	for _, kv := range span.Attributes {
 		if string(kv.Key) == key {
-			return kv.Value.Emit()
+			return kv.Value.String()
 		}
 	}
 	return ""
@@ -65,7 +65,7 @@ func TestSpans(t *testing.T) {
 			if got := trace.SpanContextFromContext(c); !got.IsValid() {
 				t.Error("got no span in the handler's context, want its own")
 			}
-			derived := context.WithValue(c, "k", "v") //nolint:revive,staticcheck // any will do
+			derived := context.WithValue(c, "k", "v") //nolint:staticcheck // any key will do
 			_, err := genserver.Call(derived, c.Ref("b"), Do{Fn: func(c *genserver.Context) (Done, error) {
 				if got := c.From().Name(); got != "a" {
 					t.Errorf("got From %q, want a", got)
@@ -91,7 +91,7 @@ func TestSpans(t *testing.T) {
 		}
 		got := map[string]string{}
 		for _, kv := range outer.Attributes {
-			got[string(kv.Key)] = kv.Value.Emit()
+			got[string(kv.Key)] = kv.Value.String()
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("attributes (-want +got):\n%s", diff)

@@ -47,7 +47,7 @@ func (w *waiter) arm() {
 		w.done = make(chan struct{}, 1)
 	}
 	w.ticket += waiterPhases
-	w.state.Store(w.ticket | waiterQueued)
+	w.state.Store(w.ticket + waiterQueued)
 	w.reusable = false
 }
 

@@ -40,7 +40,7 @@ func TestBackoff(t *testing.T) {
 				}
 				root := w.start(supervisor.Spec{MaxRestarts: 100, Backoff: tt.backoff, Children: w.children("a")})
 				_ = w.crash("a", "oops")
-				time.Sleep(time.Hour)
+				<-time.After(time.Hour)
 				notes := []string{"a: init", "a: panic: oops"}
 				for i, at := range want {
 					notes = append(notes, at)
@@ -102,7 +102,7 @@ func TestBackoffResets(t *testing.T) {
 			{16 * time.Second, time.Second},            // just enough
 			{5 * time.Second, time.Second},
 		} {
-			time.Sleep(life.ran)
+			<-time.After(life.ran)
 			crashed := w.now()
 			_ = w.crash("a", "oops")
 			if got := <-up - crashed; got != life.wait {

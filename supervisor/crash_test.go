@@ -35,7 +35,7 @@ func TestCallersBehindPanic(t *testing.T) {
 		if _, err := genserver.Call(context.Background(), ref, incr{}); !errors.Is(err, genserver.ErrOverloaded) {
 			t.Errorf("one call more: got %v, want ErrOverloaded", err)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		w.open()
 		if err := <-running; !errors.Is(err, genserver.ErrExit) || !errors.Is(err, genserver.ErrPanic) || genserver.NotDelivered(err) {
 			t.Errorf("the call that panics: got %v, want a delivered ErrExit for ErrPanic", err)
@@ -75,7 +75,7 @@ func TestNothingOutlivesACrash(t *testing.T) {
 			}
 			return nil
 		}
-		w.onTerminate["a"] = func() { time.Sleep(time.Second) }
+		w.onTerminate["a"] = func() { <-time.After(time.Second) }
 		root := w.start(supervisor.Spec{Children: w.children("a")})
 		err := w.crash("a", "oops")
 		if !errors.Is(err, genserver.ErrExit) || w.now() != 0 {
@@ -85,7 +85,7 @@ func TestNothingOutlivesACrash(t *testing.T) {
 		if err := w.sys.Ref("a").Cast(context.Background(), hint{Text: "cast between two lives"}, genserver.Strict()); !isNoProcess(err) {
 			t.Errorf("cast: got %v, want ErrNoProcess", err)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		w.wantNotes("a: init", "a: panic: oops", "a: init")
 		w.wantCount("a", 2, 1)
 		w.stop(root)

@@ -13,7 +13,7 @@ func TestWindowSlides(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		root := w.start(supervisor.Spec{MaxRestarts: 2, RestartWindow: 10 * time.Second, Children: w.children("a", "b")})
 		at := func(s time.Duration, name string) {
-			time.Sleep(s*time.Second - w.now())
+			<-time.After(s*time.Second - w.now())
 			_ = w.crash(name, "error")
 		}
 		// Never three in ten seconds, until the last.

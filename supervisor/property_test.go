@@ -131,7 +131,8 @@ func (p *plan) run(t *testing.T) []string {
 		return []string{err.Error()}
 	}
 	for _, s := range p.steps {
-		if time.Sleep(s.at); s.at > 0 {
+		<-time.After(s.at)
+		if s.at > 0 {
 			synctest.Wait()
 		}
 		p.take(w, s)
@@ -153,7 +154,7 @@ func (p *plan) init(ctx *genserver.Context, w *world, name string, life int) err
 	}
 	switch what {
 	case "slow":
-		time.Sleep(500 * time.Millisecond)
+		<-time.After(500 * time.Millisecond)
 	case "fail":
 		return errBroken
 	case "panic":
@@ -168,7 +169,7 @@ func (p *plan) init(ctx *genserver.Context, w *world, name string, life int) err
 func (p *plan) terminate(w *world, name string) {
 	switch p.ends[name] {
 	case "slow":
-		time.Sleep(300 * time.Millisecond)
+		<-time.After(300 * time.Millisecond)
 	case "stuck":
 		<-w.gate
 	}
@@ -203,7 +204,7 @@ func (p *plan) leftovers(w *world, router *claimRouter) (faults []string) {
 	synctest.Wait()
 	check("at the end")
 	w.open()
-	time.Sleep(time.Hour)
+	<-time.After(time.Hour)
 	synctest.Wait()
 	check("an hour later")
 	// A name that was being claimed when its server was killed is given back

@@ -99,7 +99,7 @@ func TestReleaseAtTheEnd(t *testing.T) {
 		}
 		_ = w.crash("a", "oops")
 		waiting := w.asked("a")
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		w.stop(root)
 		if got := <-waiting; !errors.Is(got.err, genserver.ErrNoProcess) || got.at != time.Second {
 			t.Errorf("call that waited for a: got %+v, want ErrNoProcess at 1s", got)
@@ -209,7 +209,7 @@ func TestRestartWaitsForRelease(t *testing.T) {
 				w.wantNotes()
 				return
 			}
-			time.Sleep(router.slow)
+			<-time.After(router.slow)
 			w.wantNotes("done: init", "a: init")
 			w.wantCount("done", 2, 1)
 			if got := router.claims(); got != 2 {
@@ -228,7 +228,7 @@ func TestReleaseTimeout(t *testing.T) {
 		if got, want := w.stop(root), 5*time.Second; got != want {
 			t.Errorf("the stop took: got %v, want %v", got, want)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 	})
 }
 

@@ -16,7 +16,7 @@ func (w *world) slowly(names ...string) {
 	for _, name := range names {
 		w.onInit[name] = func(*genserver.Context, int) error {
 			w.note("%v: %s begins", w.now(), name)
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			return nil
 		}
 	}
@@ -60,10 +60,14 @@ func TestStartFails(t *testing.T) {
 		want string
 		is   error
 	}{
-		{"error", func(*genserver.Context, int) error { return errBroken },
-			"start root: child sub: child c: it is broken", errBroken},
-		{"panic", func(*genserver.Context, int) error { panic("oops") },
-			"start root: child sub: child c: panic: oops", genserver.ErrPanic},
+		{
+			"error", func(*genserver.Context, int) error { return errBroken },
+			"start root: child sub: child c: it is broken", errBroken,
+		},
+		{
+			"panic", func(*genserver.Context, int) error { panic("oops") },
+			"start root: child sub: child c: panic: oops", genserver.ErrPanic,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
@@ -179,11 +183,11 @@ func TestNameTakenAtRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Two attempts fail; before the third the name is free.
-		time.Sleep(2500 * time.Millisecond)
+		<-time.After(2500 * time.Millisecond)
 		w.stop(squatter)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		w.wantCount("b", 3, 1)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		w.forget()
 
 		_ = w.crash("b", "oops")

@@ -44,7 +44,7 @@ func TestStuckHandlerIsFenced(t *testing.T) {
 		default:
 		}
 
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		w.wantNotes("a: init", "2s: b begins", "b: init")
 		if err := <-answer; !errors.Is(err, genserver.ErrExit) || !errors.Is(err, genserver.Killed) || genserver.NotDelivered(err) {
 			t.Errorf("the call got %v, want a delivered ErrExit for Killed", err)
@@ -52,7 +52,7 @@ func TestStuckHandlerIsFenced(t *testing.T) {
 		w.wantCount("b", 2, 1)
 
 		w.open() // the old handler goes on, sends, sets timers and answers
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		w.wantNotes()
 		w.wantCount("b", 2, 2)
 		if got := w.sys.Stats().LateReplies; got != 1 {
@@ -151,7 +151,7 @@ func TestKillTakesChildren(t *testing.T) {
 				w.wantReason(root, genserver.Killed)
 				w.wantGone("root", "a", "sub", "b", "c")
 				w.wantNotes()
-				time.Sleep(time.Hour)
+				<-time.After(time.Hour)
 				w.open()
 				synctest.Wait()
 				w.wantGone("root", "a", "sub", "b", "c")
@@ -219,7 +219,7 @@ func TestStopDuringBackoff(t *testing.T) {
 		if got := w.stop(root); got != 0 {
 			t.Errorf("the stop took: got %v, want 0s", got)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		w.wantNotes("a: init", "b: init", "b: panic: oops", "a: shutdown")
 	})
 }

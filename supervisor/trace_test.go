@@ -140,7 +140,7 @@ func (s *story) start(spec supervisor.Spec) {
 }
 
 func (s *story) after(d time.Duration) *story {
-	time.Sleep(d)
+	<-time.After(d)
 	synctest.Wait()
 	return s
 }
