@@ -51,6 +51,9 @@ func mayCall(ctx context.Context, from *Context, to Ref) error {
 	if from == nil && to.sys.draining.Load() {
 		return undelivered(ErrDraining, to.String(), "this node takes no new work")
 	}
+	if from != nil && (to.node == "" || to.node == to.sys.node) && from.keepsWaiting(to.name) {
+		return cycle(from.waiting().names(), to.sys.node, to.name)
+	}
 	if c, isHandler := ctx.(*Context); isHandler && c.over.Load() == 0 {
 		return nil // which saves making its standard context
 	}

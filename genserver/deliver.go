@@ -17,6 +17,10 @@ func (s *System) Deliver(in *Incoming) {
 		return
 	}
 	h.deadline = in.Deadline
+	if waits(in.Chain, s.node, in.To) {
+		in.Reply.Reply(nil, cycle(in.Chain, s.node, in.To))
+		return
+	}
 	if s.draining.Load() && in.From == "" {
 		in.Reply.Reply(nil, undelivered(ErrDraining, in.To, "node %s takes no new work", s.node))
 		return

@@ -69,7 +69,10 @@ func TestRequestToAnotherNode(t *testing.T) {
 			_, err := genserver.Call(c, c.Ref("far"), Do{})
 			noErr(t, "call from inside", err)
 		})
-		check(t, genserver.Envelope{To: "far", Kind: genserver.KindCall, Op: "do", From: "caller", FromNode: "n1", Deadline: now.Add(5 * time.Second)}, "")
+		check(t, genserver.Envelope{
+			To: "far", Kind: genserver.KindCall, Op: "do", From: "caller", FromNode: "n1",
+			Deadline: now.Add(5 * time.Second), Chain: []string{"n1/caller"},
+		}, "")
 
 		reply = `{"n":"seven"}`
 		_, err = genserver.Call(t.Context(), s.Ref("far"), Do{})

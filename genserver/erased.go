@@ -70,6 +70,7 @@ func outgoing(ctx context.Context, from *Context, to Ref, kind Kind, m Message) 
 	}
 	if h.local != nil {
 		out.From = h.local.name
+		out.Chain = h.chain.names()
 	}
 	if h.span != nil {
 		out.Span = *h.span

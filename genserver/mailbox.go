@@ -35,6 +35,7 @@ type header struct {
 	remote   *Envelope
 	deadline time.Time          // of the caller, where it's known
 	span     *trace.SpanContext // the sender's, nil for none
+	chain    *chain             // of a call: who waits for it here
 }
 
 // headerOf describes a message sent with ctx, which from was found in.
@@ -45,6 +46,9 @@ func headerOf(ctx context.Context, from *Context, kind Kind, op string) header {
 	}
 	if kind == KindCall {
 		h.deadline, _ = ctx.Deadline()
+		if from != nil {
+			h.chain = from.waiting()
+		}
 	}
 	if c, ok := ctx.(*Context); ok {
 		h.span = c.spanContext()
