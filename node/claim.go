@@ -3,10 +3,15 @@ package node
 import (
 	"context"
 	"errors"
+	"sync"
+	"time"
 
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/transport"
 )
+
+// claimTimeout bounds the claim and the release of one name, each.
+const claimTimeout = 5 * time.Second
 
 // claim is a cluster-wide name that the node owns, and its public subject.
 type claim struct {
@@ -14,10 +19,15 @@ type claim struct {
 	name   string
 	epoch  uint64
 	public *transport.Service
+
+	drained sync.Once
+	err     error // of the drain
 }
 
 // Claim makes the node the owner of a name and lets plain NATS clients reach it.
 func (r *router) Claim(ctx context.Context, name string) (genserver.Claim, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
 	epoch, err := r.registry.Claim(ctx, name)
 	if err != nil {
 		return nil, err
@@ -29,6 +39,9 @@ func (r *router) Claim(ctx context.Context, name string) (genserver.Claim, error
 	if err != nil {
 		return nil, errors.Join(err, c.Release(context.WithoutCancel(ctx)))
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.claims[name] = c
 	return c, nil
 }
 
@@ -37,9 +50,22 @@ func (c *claim) Epoch() uint64 { return c.epoch }
 // Release lets what has arrived on the public subject be delivered, and then
 // frees the name.
 func (c *claim) Release(ctx context.Context) error {
-	var err error
-	if c.public != nil {
-		err = c.public.Drain(ctx)
+	c.router.mu.Lock()
+	if c.router.claims[c.name] == c {
+		delete(c.router.claims, c.name)
 	}
-	return errors.Join(err, c.router.registry.Release(ctx, c.name))
+	c.router.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	return errors.Join(c.drain(ctx), c.router.registry.Release(ctx, c.name))
+}
+
+// drain ends the public subject; what came on it has been delivered then.
+func (c *claim) drain(ctx context.Context) error {
+	c.drained.Do(func() {
+		if c.public != nil {
+			c.err = c.public.Drain(ctx)
+		}
+	})
+	return c.err
 }

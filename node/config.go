@@ -39,7 +39,8 @@ type Config struct {
 	Tree supervisor.Spec
 	// Release is the program's version, for those who look at the records.
 	Release string
-	// StopTimeout bounds [Node.Run]'s stop. Default 30 s.
+	// StopTimeout bounds the stop that ends [Node.Run], and every [Node.Stop]
+	// whose context has no deadline. Default 30 s.
 	StopTimeout time.Duration
 	// Logger is for the runtime's log. Default slog.Default().
 	Logger *slog.Logger
@@ -81,10 +82,14 @@ func (c Config) withDefaults() (Config, error) {
 // DefaultName is the host's name and a random suffix, so that many nodes can
 // run on one host.
 func DefaultName() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "node"
-	}
+	host, _ := os.Hostname()
+	var suffix [3]byte
+	_, _ = rand.Read(suffix[:]) // never fails
+	return hostToken(host) + "-" + hex.EncodeToString(suffix[:])
+}
+
+// hostToken makes a host's name fit to begin a node's.
+func hostToken(host string) string {
 	host, _, _ = strings.Cut(host, ".")
 	host = strings.Map(func(r rune) rune {
 		if r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
@@ -92,8 +97,9 @@ func DefaultName() string {
 		}
 		return '-'
 	}, strings.TrimLeft(host, "_"))
-	var suffix [3]byte
-	_, _ = rand.Read(suffix[:]) // never fails
-	const room = 64
-	return fmt.Sprintf("%.*s-%s", room, host, hex.EncodeToString(suffix[:]))
+	if host == "" {
+		return "node"
+	}
+	const most = 64
+	return host[:min(len(host), most)]
 }

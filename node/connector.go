@@ -29,7 +29,8 @@ type Link struct {
 	Conn transport.Conn
 	// Store has the cluster's records.
 	Store cluster.Store
-	// URL is where clients find this NATS, for people to read; "" for nowhere.
+	// URL is where clients find this NATS, for people to read, without a
+	// password in it; "" for nowhere.
 	URL string
 	// Close ends all that Connect began, Conn and Store included.
 	Close func(ctx context.Context) error
@@ -43,12 +44,7 @@ func URL(url string) Connector { return urlConnector(url) }
 type urlConnector string
 
 func (u urlConnector) Connect(ctx context.Context, o LinkOptions) (*Link, error) {
-	link, err := Dial(ctx, o, transport.NATSOptions{URL: string(u)})
-	if err != nil {
-		return nil, err
-	}
-	link.URL = string(u)
-	return link, nil
+	return Dial(ctx, o, transport.NATSOptions{URL: string(u)})
 }
 
 // Dial makes a Link of a NATS connection: for Connectors that know better than
@@ -62,11 +58,14 @@ func Dial(ctx context.Context, o LinkOptions, nats transport.NATSOptions) (*Link
 	}
 	store, err := cluster.OpenJetStream(ctx, conn.Conn(), o.Cluster, cluster.JetStreamOptions{})
 	if err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+		defer cancel()
 		return nil, errors.Join(err, conn.Close(ctx))
 	}
 	return &Link{
 		Conn:  conn,
 		Store: store,
+		URL:   conn.Conn().ConnectedUrlRedacted(),
 		Close: func(ctx context.Context) error { return errors.Join(store.Close(), conn.Close(ctx)) },
 	}, nil
 }

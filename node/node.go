@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/civitas-go/civitas/cluster"
@@ -16,8 +16,8 @@ import (
 // rootName is the process name of a node's own supervisor.
 const rootName = "_root"
 
-// cleanupTimeout bounds what is done after a failed start or a hard stop, when
-// the caller's context may have ended.
+// cleanupTimeout bounds each step of what is done after a failed start or a
+// stop, when the caller's context may have ended.
 const cleanupTimeout = 5 * time.Second
 
 // Node is a running node. Its methods may be called from anywhere.
@@ -34,10 +34,12 @@ type Node struct {
 	// Without NATS, what follows is nil.
 	link     *Link
 	registry *cluster.Registry
+	router   *router
 	service  *transport.Service
 
-	stop sync.Once
-	err  error // of the stop
+	stopping atomic.Bool
+	stopped  chan struct{}
+	err      error // of the stop; set before stopped is closed
 }
 
 // Start connects a node, claims its name, and starts its tree; ctx bounds the
@@ -51,11 +53,12 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node config: %w", err)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger}
+	n := &Node{cfg: cfg, log: cfg.Logger, stopped: make(chan struct{})}
 	if err := n.start(ctx); err != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-		defer cancel()
-		n.cleanUp(ctx)
+		n.cleanUp()
+		if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", err, cause)
+		}
 		return nil, fmt.Errorf("start node %s: %w", cfg.Name, err)
 	}
 	return n, nil
@@ -80,11 +83,14 @@ func (n *Node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := &router{conn: n.link.Conn, registry: n.registry, subjects: subjects, log: n.log}
-	sys.Router, sys.Codec = r, transport.MsgPack
+	n.router = &router{
+		conn: n.link.Conn, registry: n.registry, subjects: subjects, log: n.log,
+		claims: map[string]*claim{},
+	}
+	sys.Router, sys.Codec = n.router, transport.MsgPack
 	n.sys = genserver.NewSystem(sys)
-	r.sys = n.sys
-	if n.service, err = transport.ServeNode(n.link.Conn, subjects, n.registry.Incarnation(), n.log, r.deliver); err != nil {
+	n.router.sys = n.sys
+	if n.service, err = transport.ServeNode(n.link.Conn, subjects, n.registry.Incarnation(), n.log, n.router.deliver); err != nil {
 		return err
 	}
 	// Unless the broker knows the subscription, the first who call are refused.
@@ -157,7 +163,5 @@ func (n *Node) Run(ctx context.Context) error {
 	if failed != nil {
 		n.log.Error("the tree ended", "node", n.cfg.Name, "reason", failed)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.StopTimeout)
-	defer cancel()
-	return errors.Join(failed, n.Stop(ctx))
+	return errors.Join(failed, n.Stop(context.WithoutCancel(ctx)))
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/civitas-go/civitas/cluster"
@@ -20,7 +23,13 @@ type router struct {
 	subjects transport.Subjects
 	sys      *genserver.System
 	log      *slog.Logger
+
+	mu     sync.Mutex
+	claims map[string]*claim // guarded by mu; of the names that plain clients can reach
 }
+
+// settledName is where a node calls itself; no server has it.
+const settledName = "_settled"
 
 // Waits between attempts at a name whose recorded owner does not have it.
 const (
@@ -39,7 +48,7 @@ func (r *router) Request(ctx context.Context, m *genserver.Outgoing) (genserver.
 		}
 		body, err := transport.Request(ctx, r.conn, r.route(m, owner), m)
 		if err == nil || !strayed(err) {
-			return body, err
+			return body, named(err, m.To)
 		}
 		r.forget(m, owner)
 		if m.Node != "" && !errors.Is(err, transport.ErrNoResponders) {
@@ -63,6 +72,29 @@ func (r *router) Publish(ctx context.Context, m *genserver.Outgoing) error {
 	return transport.Publish(r.conn, r.route(m, owner), m)
 }
 
+// settle ends the public subjects and returns when everything that NATS has
+// had for the node by then has been delivered to its servers' mailboxes.
+func (r *router) settle(ctx context.Context) error {
+	r.mu.Lock()
+	claims := slices.Collect(maps.Values(r.claims))
+	r.mu.Unlock()
+	for _, c := range claims {
+		if err := c.drain(ctx); err != nil {
+			return err
+		}
+	}
+	// Messages come one after another, so the answer to a call of our own,
+	// whatever it says, comes after all that was there before.
+	self := r.subjects.Node(r.registry.Incarnation(), settledName)
+	_, err := transport.Request(ctx, r.conn, transport.Route{Subject: self}, &genserver.Outgoing{
+		Envelope: genserver.Envelope{To: settledName, Kind: genserver.KindCall}, Message: genserver.Map{},
+	})
+	if errors.Is(err, genserver.ErrNoProcess) || errors.Is(err, genserver.ErrDraining) {
+		return nil
+	}
+	return err
+}
+
 func (r *router) resolve(ctx context.Context, m *genserver.Outgoing) (cluster.Owner, error) {
 	if m.Node == "" {
 		return r.registry.Resolve(ctx, m.To)
@@ -81,6 +113,16 @@ func (r *router) forget(m *genserver.Outgoing, owner cluster.Owner) {
 
 func (r *router) route(m *genserver.Outgoing, owner cluster.Owner) transport.Route {
 	return transport.Route{Subject: r.subjects.Node(owner.Incarnation, m.To), Epoch: owner.Epoch}
+}
+
+// named makes the one error of transport.Request that is no *genserver.Error
+// one: of a caller that canceled, and does not know what came of its call.
+func named(err error, server string) error {
+	var e *genserver.Error
+	if err == nil || errors.As(err, &e) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", &genserver.Error{Code: genserver.ErrTimeout.Code, Server: server}, context.Canceled)
 }
 
 // strayed reports an answer that tells only that the message went to the wrong

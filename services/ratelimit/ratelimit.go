@@ -26,7 +26,7 @@ type Config struct {
 	Capacity int `json:"capacity,omitempty"`
 	// Refill is how many tokens each interval adds. Default 10.
 	Refill int `json:"refill,omitempty"`
-	// Interval is the time between refills. Default 1 s.
+	// Interval is the time between refills, a millisecond at least. Default 1 s.
 	Interval time.Duration `json:"interval,omitempty"`
 }
 
@@ -102,8 +102,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Refill < 0 {
 		errs = append(errs, fmt.Errorf("refill: %d is negative", c.Refill))
 	}
-	if c.Interval < 0 {
-		errs = append(errs, fmt.Errorf("interval: %v is negative", c.Interval))
+	if c.Interval < time.Millisecond { // a number meant as seconds reads as nanoseconds in JSON
+		errs = append(errs, fmt.Errorf("interval: %v is less than 1ms", c.Interval))
 	}
 	return c, errors.Join(errs...)
 }
