@@ -28,8 +28,9 @@ func (c *client) register(fs *pflag.FlagSet) {
 	fs.DurationVar(&c.timeout, "timeout", genserver.DefaultTimeout, "how long to wait, as 500ms or 10s")
 }
 
-// message is a server's name and a payload, from the arguments.
+// message is what to send where, from the arguments, flags and environment.
 type message struct {
+	nats    string
 	server  string
 	subject string
 	payload []byte
@@ -47,6 +48,10 @@ func (c *client) read(s Streams, args []string) (message, error) {
 	if c.timeout <= 0 {
 		return message{}, usage(fmt.Errorf("--timeout: %v is not a positive duration", c.timeout))
 	}
+	url, err := c.url(s)
+	if err != nil {
+		return message{}, usage(err)
+	}
 	payload := []byte(args[1])
 	if args[1] == "-" {
 		if payload, err = io.ReadAll(s.In); err != nil {
@@ -56,7 +61,7 @@ func (c *client) read(s Streams, args []string) (message, error) {
 	if err := checkObject(payload); err != nil {
 		return message{}, usage(err)
 	}
-	return message{server: args[0], subject: subjects.Public(args[0]), payload: payload}, nil
+	return message{nats: url, server: args[0], subject: subjects.Public(args[0]), payload: payload}, nil
 }
 
 func checkObject(payload []byte) error {
@@ -73,15 +78,20 @@ func checkObject(payload []byte) error {
 	}
 }
 
+// url is where NATS is, by the flag, the environment or the default.
+func (c *client) url(s Streams) (string, error) {
+	switch env := s.Getenv("NATS_URL"); {
+	case c.server != "":
+		return c.server, checkURL("--server", c.server)
+	case env != "":
+		return env, checkURL("NATS_URL", env)
+	default:
+		return "nats://" + defaultListen, nil
+	}
+}
+
 // connect dials NATS for as long as ctx allows.
-func (c *client) connect(ctx context.Context, s Streams) (*transport.NATS, error) {
-	url := c.server
-	if url == "" {
-		url = s.Getenv("NATS_URL")
-	}
-	if url == "" {
-		url = "nats://" + defaultListen
-	}
+func connect(ctx context.Context, url string) (*transport.NATS, error) {
 	conn, err := transport.DialNATS(ctx, transport.NATSOptions{URL: url, Name: "civitas client"})
 	if err != nil {
 		return nil, fmt.Errorf("%w; is a node or a NATS server running there?", err)

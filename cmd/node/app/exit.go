@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/transport"
 )
@@ -47,7 +48,8 @@ func exitCode(err error) int {
 	case errors.Is(err, genserver.ErrNoProcess):
 		return exitNoProcess
 	case errors.Is(err, genserver.ErrTimeout), errors.Is(err, genserver.ErrUnavailable),
-		errors.Is(err, genserver.ErrDraining), errors.Is(err, transport.ErrNotConnected),
+		errors.Is(err, genserver.ErrDraining), errors.Is(err, cluster.ErrUnavailable),
+		errors.Is(err, transport.ErrNotConnected), errors.Is(err, transport.ErrDisconnected),
 		errors.Is(err, context.DeadlineExceeded):
 		return exitUnreachable
 	case strings.HasPrefix(err.Error(), "unknown command"), strings.Contains(err.Error(), "arg(s)"):

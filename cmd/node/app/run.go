@@ -8,13 +8,16 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"github.com/civitas-go/civitas/internal/name"
 	"github.com/civitas-go/civitas/node"
 	"github.com/civitas-go/civitas/node/embedded"
 	"github.com/civitas-go/civitas/services/ratelimit"
 	"github.com/civitas-go/civitas/supervisor"
+	"github.com/civitas-go/civitas/transport"
 )
 
 // defaultListen is where NATS clients look first.
@@ -57,7 +60,7 @@ the node; its files go to a temporary folder that is removed at the end, or to
 func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 	log := slog.New(slog.NewTextHandler(s.Err, nil))
 	nats, err := f.connector(s)
-	if err != nil {
+	if err := errors.Join(err, f.checkNames()); err != nil {
 		return usage(err)
 	}
 	tree := o.Tree
@@ -80,20 +83,37 @@ func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 
 // connector decides between the flag, the environment and the default.
 func (f runFlags) connector(s Streams) (node.Connector, error) {
-	url := f.nats
+	from, url := "--nats", f.nats
 	if url == "" {
-		url = s.Getenv("NATS_URL")
+		from, url = "NATS_URL", s.Getenv("NATS_URL")
 	}
 	if url != "" && url != "embedded" {
 		if f.storeDir != "" {
-			return nil, fmt.Errorf("--store-dir is the embedded NATS's, and --nats or NATS_URL says %s", url)
+			return nil, fmt.Errorf("--store-dir is the embedded NATS's, and %s names another", from)
 		}
-		return node.URL(url), nil
+		return node.URL(url), checkURL(from, url)
 	}
-	if _, _, err := net.SplitHostPort(f.listen); err != nil {
+	_, port, err := net.SplitHostPort(f.listen)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("--listen %q: want host:port, as in %s", f.listen, defaultListen)
 	}
 	return embedded.Server{Listen: f.listen, StoreDir: f.storeDir}, nil
+}
+
+func (f runFlags) checkNames() error {
+	var errs []error
+	if f.name != "" {
+		if err := name.CheckToken("node", f.name); err != nil {
+			errs = append(errs, fmt.Errorf("--name: %w", err))
+		}
+	}
+	if _, err := transport.NewSubjects(f.cluster); err != nil {
+		errs = append(errs, fmt.Errorf("--cluster: %w", err))
+	}
+	return errors.Join(errs...)
 }
 
 // ready is the command's first word on stdout: the node serves.
