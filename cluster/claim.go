@@ -56,7 +56,7 @@ func (r *Registry) claimFailed(server string, err error) error {
 	var held *heldError
 	switch {
 	case errors.As(err, &held):
-		return ownerTaken(server, held.entry)
+		return ownerTaken(server, held.entry, r.store)
 	case errors.Is(err, ErrUnknown):
 		r.unsettle(server)
 	}

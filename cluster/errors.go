@@ -14,13 +14,21 @@ func taken(server, text string) *genserver.Error {
 	return &genserver.Error{Code: genserver.ErrNameTaken.Code, Server: server, Text: text}
 }
 
-func ownerTaken(server string, e Entry) *genserver.Error {
+func ownerTaken(server string, e Entry, s Store) *genserver.Error {
 	rec, err := DecodeOwner(e.Value)
 	if err != nil {
-		return taken(server, fmt.Sprintf("its record %s cannot be read: %v", e.Key, err))
+		return taken(server, fmt.Sprintf("its record %s cannot be read: %v", e.Key, err)+remedy(e.Key, s))
 	}
 	return taken(server, fmt.Sprintf("node %s owns it (incarnation %s, epoch %d, since %s)",
-		rec.Node, rec.Incarnation, e.Seq, stamp(rec.Since)))
+		rec.Node, rec.Incarnation, e.Seq, stamp(rec.Since))+remedy(e.Key, s))
+}
+
+// remedy is what to do about a record whose holder is gone.
+func remedy(k Key, s Store) string {
+	if remover, ok := s.(interface{ RemoveCommand(k Key) string }); ok {
+		return "; if it is gone without having left, remove its record: " + remover.RemoveCommand(k)
+	}
+	return ""
 }
 
 func nodeTaken(e Entry, s Store) *genserver.Error {
@@ -30,10 +38,7 @@ func nodeTaken(e Entry, s Store) *genserver.Error {
 			rec.Incarnation, stamp(rec.Since), rec.Host, rec.PID)
 	}
 	text := "node name " + e.Key.Name + ": " + holder + "; stop that process, or join under another name"
-	if remover, ok := s.(interface{ RemoveCommand(k Key) string }); ok {
-		text += "; if it is gone without having left, remove its record: " + remover.RemoveCommand(e.Key)
-	}
-	return taken("", text)
+	return taken("", text+remedy(e.Key, s))
 }
 
 func noProcess(server, text string) *genserver.Error {

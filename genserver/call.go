@@ -81,7 +81,7 @@ func (o *callOp[Req, Rep]) call(ctx context.Context, from *Context, p *Process, 
 	c.arm()
 	c.req = r
 	c.hdr = headerOf(ctx, from, KindCall, o.op)
-	c.inline = p.host.def.nonBlocking && p.enterInline(c)
+	c.inline = p.host.def.nonBlocking && o.later == nil && p.enterInline(c)
 	if c.inline {
 		p.leaveInline(p.turn(c))
 		if !c.reusable {
@@ -121,6 +121,11 @@ func (c *callCell[Req, Rep]) run(p *Process, ctx *Context) error {
 		return nil
 	}
 	ctx.trace()
+	if c.op.later != nil {
+		req := c.req
+		reply := Reply[Rep]{p.pend(c, c.ticket), c.settle}
+		return runLater(p, ctx, reply, func(to Reply[Rep]) error { return c.op.later(p.state, ctx, req, to) })
+	}
 	rep, err := c.op.fn(p.state, ctx, c.req)
 	if err != nil {
 		if asStop(err) != nil {
@@ -139,6 +144,18 @@ func (c *callCell[Req, Rep]) run(p *Process, ctx *Context) error {
 		c.wake()
 	}
 	return nil
+}
+
+// settle answers a call that was put off, if it's still the one of the ticket.
+// From then on the cell is its caller's.
+func (c *callCell[Req, Rep]) settle(ticket uint64, rep Rep, err error) bool {
+	if !c.move(ticket, waiterRunning, waiterSettled) {
+		return false
+	}
+	c.rep, c.err = rep, err
+	c.reusable = true
+	c.wake()
+	return true
 }
 
 func (c *callCell[Req, Rep]) discard(ticket uint64, why failure) { c.fail(ticket, why) }

@@ -155,20 +155,28 @@ func (it *inboundCall) run(p *Process, c *Context) error {
 		if asStop(err) != nil {
 			return err
 		}
+		if err == errLater { //nolint:errorlint // it's never wrapped
+			return nil
+		}
 		c.fail(err)
 	}
-	if !it.state.CompareAndSwap(inboundRunning, inboundSettled) {
+	if !it.settle(rep, err) {
 		p.sys.stats.lateReplies.Add(1)
-		return nil
+	}
+	return nil
+}
+
+// settle answers a call that has begun; false means that it was answered, or
+// failed, before, or that its caller has left.
+func (it *inboundCall) settle(rep any, err error) bool {
+	if !it.state.CompareAndSwap(inboundRunning, inboundSettled) {
+		return false
 	}
 	if w, ok := it.reply.(*erasedWaiter); ok {
-		if !w.answer(rep, err) {
-			p.sys.stats.lateReplies.Add(1)
-		}
-		return nil
+		return w.answer(rep, err)
 	}
 	it.reply.Reply(rep, err)
-	return nil
+	return true
 }
 
 // answer finds the handler and runs it. Its error is the caller's, or a Stop.
@@ -182,8 +190,8 @@ func (it *inboundCall) answer(p *Process, c *Context) (any, error) {
 	if !known {
 		return nil, p.unknownOp(KindCall, op)
 	}
-	rep, err := handler.answer(p, c, op, it.body)
-	if err == nil || asStop(err) != nil {
+	rep, err := handler.answer(p, c, op, it)
+	if err == nil || err == errLater || asStop(err) != nil { //nolint:errorlint // errLater is never wrapped
 		return rep, err
 	}
 	var bad *payloadError

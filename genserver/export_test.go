@@ -6,3 +6,14 @@ func (p *Process) Waiting() int {
 	defer p.mu.Unlock()
 	return int(p.box.n)
 }
+
+// Pending counts the calls that a process is to answer later.
+func Pending(p *Process) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for l := p.pending; l != nil; l = l.next {
+		n++
+	}
+	return n
+}

@@ -29,6 +29,25 @@ func HandleCall[S any, Req CallMessage[Rep], Rep any](fn func(*S, *Context, Req)
 	}}
 }
 
+// HandleCallLater handles calls of type Req whose answer may come after the
+// handler has returned: from a timer, another message's handler, or a goroutine
+// that does slow work. The server goes on with other messages meanwhile; the
+// caller waits as for any call, and learns at once if the server ends first.
+//
+// Returning an error answers the call with it, unless it has been answered.
+// Even in a NonBlocking server these calls go through the mailbox.
+func HandleCallLater[S any, Req CallMessage[Rep], Rep any](fn func(*S, *Context, Req, Reply[Rep]) error) Handler[S] {
+	return Handler[S]{func(d *definition) {
+		op := opOf[Req](d)
+		if _, taken := d.calls[op]; taken {
+			d.refuse("two handlers for call %q", op)
+		}
+		d.calls[op] = &callOp[Req, Rep]{op: op, later: func(s any, c *Context, r Req, to Reply[Rep]) error {
+			return fn(s.(*S), c, r, to)
+		}}
+	}}
+}
+
 // HandleCast handles casts of type M. An error, like a panic, is a crash: the
 // server ends and its supervisor decides. A handler of [Map] takes every cast
 // that has no handler of its own.
@@ -153,7 +172,8 @@ func (e entryOf[M]) handleBody(p *Process, c *Context, op string, b Body) error 
 // callEntry is one op's call handler with its types erased.
 type callEntry interface {
 	// answer runs the handler on a payload of bytes.
-	answer(p *Process, c *Context, op string, b Body) (any, error)
+	// errLater says that the answer comes by way of a Reply.
+	answer(p *Process, c *Context, op string, it *inboundCall) (any, error)
 	// hosted is a copy of the entry for one System: it has a pool, and what is
 	// pooled holds channels and timers, which must not cross the bubbles of
 	// testing/synctest.
@@ -164,21 +184,31 @@ type callEntry interface {
 type callOp[Req Message, Rep any] struct {
 	op    string
 	fn    func(any, *Context, Req) (Rep, error)
+	later func(any, *Context, Req, Reply[Rep]) error // in place of fn
 	cells sync.Pool
 }
 
-func (o *callOp[Req, Rep]) hosted() callEntry { return &callOp[Req, Rep]{op: o.op, fn: o.fn} }
+func (o *callOp[Req, Rep]) hosted() callEntry {
+	return &callOp[Req, Rep]{op: o.op, fn: o.fn, later: o.later}
+}
 
 func (o *callOp[Req, Rep]) types() (req, rep reflect.Type) {
 	return reflect.TypeFor[Req](), reflect.TypeFor[Rep]()
 }
 
-func (o *callOp[Req, Rep]) answer(p *Process, c *Context, op string, b Body) (any, error) {
-	r, err := decodeMessage[Req](b, p.host.def.tag, op)
+func (o *callOp[Req, Rep]) answer(p *Process, c *Context, op string, it *inboundCall) (any, error) {
+	r, err := decodeMessage[Req](it.body, p.host.def.tag, op)
 	if err != nil {
 		return nil, err
 	}
-	return o.fn(p.state, c, r)
+	if o.later == nil {
+		return o.fn(p.state, c, r)
+	}
+	reply := Reply[Rep]{p.pend(it, 0), func(_ uint64, rep Rep, err error) bool { return it.settle(rep, err) }}
+	if err := runLater(p, c, reply, func(to Reply[Rep]) error { return o.later(p.state, c, r, to) }); err != nil {
+		return nil, err
+	}
+	return nil, errLater
 }
 
 // payloadError is a payload that does not fit its handler; the handler did not run.

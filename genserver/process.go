@@ -43,6 +43,7 @@ type Process struct {
 	ticket  uint64 // of running
 	ctx     *Context
 	alarm   *alarm        // nil while no timer was set
+	pending *pending      // calls that are to be answered later
 	exited  chan struct{} // made when first asked for
 	onKill  func()
 	turns   uint64 // how many there were, for Drain
@@ -298,6 +299,7 @@ type remains struct {
 	running item
 	ticket  uint64
 	queue   []item
+	pending *pending
 }
 
 // empty takes everything out of the process and ends its timers; p.mu is held.
@@ -305,8 +307,11 @@ func (p *Process) empty() remains {
 	if p.alarm != nil {
 		p.alarm.kill()
 	}
-	r := remains{p.running, p.ticket, append(p.signals, p.box.takeAll()...)}
-	p.running, p.signals, p.alarm = nil, nil, nil
+	r := remains{p.running, p.ticket, append(p.signals, p.box.takeAll()...), p.pending}
+	for l := p.pending; l != nil; l = l.next {
+		l.linked = false
+	}
+	p.running, p.signals, p.alarm, p.pending = nil, nil, nil, nil
 	return r
 }
 
@@ -317,6 +322,9 @@ func (p *Process) discard(left remains, reason error) {
 		left.running.discard(left.ticket, why)
 	}
 	p.sys.discard(left.queue, why)
+	for l := left.pending; l != nil; l = l.next {
+		l.call.discard(l.ticket, why)
+	}
 }
 
 func (s *System) discard(queue []item, why failure) {

@@ -211,3 +211,56 @@ func TestNATSRestarts(t *testing.T) {
 	stop(t, n1)
 	stop(t, n2)
 }
+
+// slow is a connector whose messages take a while from NATS to their server.
+type slow struct{ node.Connector }
+
+func (s slow) Connect(ctx context.Context, o node.LinkOptions) (*node.Link, error) {
+	link, err := s.Connector.Connect(ctx, o)
+	if err == nil {
+		link.Conn = slowConn{link.Conn}
+	}
+	return link, err
+}
+
+type slowConn struct{ transport.Conn }
+
+func (c slowConn) Subscribe(subject string, deliver func(transport.Msg)) (transport.Subscription, error) {
+	return c.Conn.Subscribe(subject, func(m transport.Msg) {
+		<-time.After(10 * time.Millisecond)
+		deliver(m)
+	})
+}
+
+// What NATS has for a node when it stops is handled, from other nodes and from
+// plain clients, although every server is idle when the stop begins.
+func TestStopLetsInWhatIsOnItsWay(t *testing.T) {
+	for name, send := range map[string]func(t *testing.T, n1 *node.Node, plain transport.Conn) error{
+		"from a node": func(t *testing.T, n1 *node.Node, _ transport.Conn) error {
+			return n1.Ref("box").Cast(t.Context(), Put{})
+		},
+		"from a plain client": func(_ *testing.T, _ *node.Node, plain transport.Conn) error {
+			return plain.Publish(transport.Msg{Subject: "civitas.dev.s.box", Data: []byte(`{"type":"put"}`)})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const casts = 20
+				var handled atomic.Int64
+				m := node.NewMemory()
+				n2 := start(t, config("n2", slow{m}, public("box", hooks{handled: func(int) { handled.Add(1) }})))
+				n1 := start(t, config("n1", m))
+				plain, err := m.Connect(t.Context(), node.LinkOptions{Node: "plain"})
+				noErr(t, "connect", err)
+				for range casts {
+					noErr(t, "send", send(t, n1, plain.Conn))
+				}
+				stop(t, n2)
+				if got := handled.Load(); got != casts {
+					t.Errorf("got %d casts handled, want all %d", got, casts)
+				}
+				noErr(t, "disconnect", plain.Close(t.Context()))
+			})
+		})
+	}
+}

@@ -17,7 +17,8 @@ import (
 //
 // When ctx ends first, the rest is hard: what still runs is killed. Either way
 // the names are given back and everything that Start began is ended, at once or,
-// where NATS does not answer, within fifteen seconds more. A ctx without a deadline has [Config].StopTimeout.
+// where NATS does not answer, within fifteen seconds more. A ctx without a
+// deadline has [Config].StopTimeout.
 //
 // The error says what was not in order: who had work left, what had to be
 // killed, which records may be left. Stop may be called again, and at once: it
@@ -50,7 +51,9 @@ func (n *Node) doStop(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("%s: %w", step, err))
 		}
 	}
-	note("drain", n.drain(ctx))
+	if err := n.drain(ctx); err != nil {
+		errs = append(errs, err)
+	}
 	if err := n.root.Stop(ctx, genserver.Shutdown); err != nil {
 		n.root.Kill()
 		note("stop the tree", err)
@@ -63,18 +66,20 @@ func (n *Node) doStop(ctx context.Context) error {
 	return nil
 }
 
-// drain returns when the servers have handled what they were sent.
+// drain returns when the servers have handled what they were sent; ctx has a
+// deadline.
 func (n *Node) drain(ctx context.Context) error {
-	if until, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(until)/2)
-		defer cancel()
-	}
+	until, _ := ctx.Deadline()
+	ctx, cancel := context.WithTimeout(ctx, time.Until(until)/2)
+	defer cancel()
 	if err := n.sys.Drain(ctx); err != nil || n.router == nil {
 		return err
 	}
 	// Now that few messages come, those on their way are let in and handled too.
-	return errors.Join(n.router.settle(ctx), n.sys.Drain(ctx))
+	if err := n.router.settle(ctx); err != nil {
+		return fmt.Errorf("drain: %w", err)
+	}
+	return n.sys.Drain(ctx)
 }
 
 // disconnect gives the names back and ends the connection.

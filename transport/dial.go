@@ -13,9 +13,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// checkURLs refuses what nats.go would take for a strange host name, and
-// returns the list without passwords in it.
-func checkURLs(list string) (string, error) {
+// CheckURLs refuses a list of server addresses that no connection can come of,
+// with an [ErrBadURL]: what nats.go would take for a strange host name. It
+// returns the list without passwords in it, for people to read.
+func CheckURLs(list string) (string, error) {
 	urls := strings.Split(list, ",")
 	for i, s := range urls {
 		s = strings.TrimSpace(s)

@@ -112,7 +112,7 @@ func DialNATS(ctx context.Context, opts NATSOptions) (*NATS, error) {
 	target := "in process"
 	if opts.InProcess == nil {
 		var err error
-		if target, err = checkURLs(opts.URL); err != nil {
+		if target, err = CheckURLs(opts.URL); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrNotConnected, err)
 		}
 	}
