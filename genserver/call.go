@@ -124,7 +124,7 @@ func (c *callCell[Req, Rep]) run(p *Process, ctx *Context) error {
 	if c.op.later != nil {
 		req := c.req
 		reply := Reply[Rep]{p.pend(c, c.ticket), c.settle}
-		return runLater(p, ctx, reply, func(to Reply[Rep]) error { return c.op.later(p.state, ctx, req, to) })
+		return runLater(ctx, reply, func(to Reply[Rep]) error { return c.op.later(p.state, ctx, req, to) })
 	}
 	rep, err := c.op.fn(p.state, ctx, c.req)
 	if err != nil {

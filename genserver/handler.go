@@ -205,7 +205,7 @@ func (o *callOp[Req, Rep]) answer(p *Process, c *Context, op string, it *inbound
 		return o.fn(p.state, c, r)
 	}
 	reply := Reply[Rep]{p.pend(it, 0), func(_ uint64, rep Rep, err error) bool { return it.settle(rep, err) }}
-	if err := runLater(p, c, reply, func(to Reply[Rep]) error { return o.later(p.state, c, r, to) }); err != nil {
+	if err := runLater(c, reply, func(to Reply[Rep]) error { return o.later(p.state, c, r, to) }); err != nil {
 		return nil, err
 	}
 	return nil, errLater

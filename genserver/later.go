@@ -79,7 +79,7 @@ func (l *pending) unlink() {
 
 // runLater runs the handler of a call that it may answer later. Where the
 // handler returns an error, that is the answer, unless there was one.
-func runLater[Rep any](p *Process, c *Context, r Reply[Rep], fn func(Reply[Rep]) error) error {
+func runLater[Rep any](c *Context, r Reply[Rep], fn func(Reply[Rep]) error) error {
 	err := fn(r)
 	if err == nil {
 		return nil
