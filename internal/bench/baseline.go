@@ -40,6 +40,46 @@ func callBaseline(context.Context) (func(int) error, func(), error) {
 	return run, func() { close(requests); wg.Wait() }, nil
 }
 
+// manyBaseline is callBaseline from 128 callers, each with its own reply
+// channel, to as many goroutines as there are servers.
+func manyBaseline(servers int) side {
+	return func(context.Context) (func(int) error, func(), error) {
+		type request struct {
+			n     int
+			reply chan int
+		}
+		var wg sync.WaitGroup
+		requests := make([]chan request, servers)
+		for i := range requests {
+			requests[i] = make(chan request, 128)
+			wg.Go(func() {
+				total := 0
+				for r := range requests[i] {
+					total += r.n
+					r.reply <- total
+				}
+			})
+		}
+		replies := sync.Pool{New: func() any { return make(chan int, 1) }}
+		run := func(n int) error {
+			return parallel(manyCallersAtOnce, n, func(i int) error {
+				reply := replies.Get().(chan int)
+				requests[i%servers] <- request{1, reply}
+				<-reply
+				replies.Put(reply)
+				return nil
+			})
+		}
+		done := func() {
+			for _, c := range requests {
+				close(c)
+			}
+			wg.Wait()
+		}
+		return run, done, nil
+	}
+}
+
 // castBaseline is a goroutine that receives from a channel. The channel's bound
 // is the mailbox's.
 func castBaseline(context.Context) (func(int) error, func(), error) {
@@ -120,6 +160,52 @@ func idleBaseline(names []string) func() {
 	}
 }
 
+// publishBaseline is nats.go's publish to a subscription of another connection,
+// in bursts as ours, each followed by a request that all of it has come before.
+func publishBaseline(ctx context.Context) (run func(int) error, done func(), err error) {
+	link, err := embedded.Server{}.Connect(ctx, node.LinkOptions{Node: "bench", Cluster: "bench", Logger: quiet})
+	if err != nil {
+		return nil, nil, err
+	}
+	server, err := nats.Connect(link.URL)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := nats.Connect(link.URL)
+	if err != nil {
+		return nil, nil, err
+	}
+	total := 0
+	if _, err = server.Subscribe("bench.drop", func(m *nats.Msg) {
+		if m.Reply == "" {
+			total++
+			return
+		}
+		_ = m.Respond(nil)
+	}); err == nil {
+		err = server.FlushWithContext(ctx)
+	}
+	payload := make([]byte, castBytes)
+	flush := func() error {
+		_, err := client.RequestWithContext(ctx, "bench.drop", nil)
+		return err
+	}
+	run = func(n int) error {
+		for i := range n {
+			if err := client.Publish("bench.drop", payload); err != nil {
+				return err
+			}
+			if i%castBurst == castBurst-1 {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+		return flush()
+	}
+	return run, func() { client.Close(); server.Close(); _ = link.Close(ctx) }, err
+}
+
 // requestBaseline is nats.go's request, answered by a subscription of another
 // connection, both over TCP to the same server as ours.
 func requestBaseline(callers int) side {
@@ -141,7 +227,7 @@ func requestBaseline(callers int) side {
 		}
 		payload := []byte(`{"type":"add","n":1}`)
 		run = func(n int) error {
-			return parallel(callers, n, func() error {
+			return parallel(callers, n, func(int) error {
 				_, err := client.RequestWithContext(ctx, "bench.add", payload)
 				return err
 			})
