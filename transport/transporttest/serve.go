@@ -285,15 +285,36 @@ func secondReply(t *testing.T, d Dial) {
 	}
 }
 
+// endsWith is a context whose deadline passes with an event: a request that has
+// arrived for sure.
+type endsWith struct {
+	context.Context
+	event <-chan struct{}
+}
+
+func (c *endsWith) Done() <-chan struct{} { return c.event }
+
+func (c *endsWith) Err() error {
+	select {
+	case <-c.event:
+		return context.DeadlineExceeded
+	default:
+		return c.Context.Err()
+	}
+}
+
 func requestFails(t *testing.T, d Dial) {
 	server, client := dial(t, d, "server"), dial(t, d, "client")
-	serveNode(t, server, func(*genserver.Incoming, uint64) {}) // never answers
+	arrived := make(chan struct{})
+	serveNode(t, server, func(in *genserver.Incoming, _ uint64) {
+		if in.To == "silent" { // and nobody else is answered either
+			close(arrived)
+		}
+	})
 	nobody := transport.Route{Subject: subjects(t).Node("Other", "x")}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	expired, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
-	defer cancel()
-	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	for _, tc := range []struct {
 		what        string
@@ -306,7 +327,7 @@ func requestFails(t *testing.T, d Dial) {
 		{"nobody", wait(t), nobody, ask{}, []error{genserver.ErrNoProcess, transport.ErrNoResponders}, true},
 		{"canceled", canceled, route(t, "x"), ask{}, []error{context.Canceled}, false},
 		{"expired", expired, route(t, "x"), ask{}, []error{genserver.ErrTimeout, context.DeadlineExceeded}, true},
-		{"no answer", soon, route(t, "x"), ask{}, []error{genserver.ErrTimeout, context.DeadlineExceeded}, false},
+		{"no answer", &endsWith{wait(t), arrived}, route(t, "silent"), ask{}, []error{genserver.ErrTimeout, context.DeadlineExceeded}, false},
 		{"a channel", wait(t), route(t, "x"), genserver.Map{"c": make(chan int)}, []error{genserver.ErrBadPayload}, true},
 		{"too large", wait(t), route(t, "x"), genserver.Map{"b": make([]byte, transport.DefaultMaxPayload)}, []error{genserver.ErrBadPayload, transport.ErrTooLarge}, true},
 	} {
