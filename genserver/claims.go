@@ -150,6 +150,7 @@ func (s *System) Release(ctx context.Context, name string) error {
 // cluster-wide name between two lives, until the next one starts. errGone
 // means that this System does not know the name.
 func (s *System) push(name string, it item) error {
+	s.stamp(it)
 	if p := s.procs.get(name); p != nil {
 		if err := p.push(it, false); err != errGone { //nolint:errorlint // it's never wrapped
 			return err

@@ -26,6 +26,8 @@ type Context struct {
 	span trace.Span // this handler's, nil where nobody traces
 	stop error      // what Stop was given
 
+	began int64 // by the metrics' clock; 0 where nobody measures, and until a handler runs
+
 	// taken is set once the context may be held by others; it's then not reused.
 	taken atomic.Bool
 	over  atomic.Uint32
@@ -180,7 +182,7 @@ func (c *Context) spanContext() *trace.SpanContext {
 // it, and nobody else has the context then.
 func (c *Context) reset(h *header) {
 	c.msg = *h
-	c.span, c.stop, c.cause = nil, nil, nil
+	c.span, c.stop, c.cause, c.began = nil, nil, nil, 0
 	c.over.Store(0)
 }
 

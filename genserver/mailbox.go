@@ -28,7 +28,10 @@ type failure func(queued bool) error
 type header struct {
 	kind  Kind
 	timer bool // of a timer: span set it, and is no parent
-	op    string
+	// failed is the handler's: it answered with an error. It's here because it
+	// costs no space here.
+	failed bool
+	op     string
 	// The sender: a server of this System, else what the envelope says, else
 	// nobody's.
 	local    *Process
@@ -36,6 +39,7 @@ type header struct {
 	deadline time.Time          // of the caller, where it's known
 	span     *trace.SpanContext // the sender's, nil for none
 	chain    *chain             // of a call: who waits for it here
+	arrived  int64              // by the metrics' clock; 0 where nobody measures
 }
 
 // headerOf describes a message sent with ctx, which from was found in.

@@ -158,6 +158,7 @@ func (p *Process) RequestStop(reason error) {
 // reports false once the process is ending.
 func (p *Process) Signal(m InfoMessage) bool {
 	it := &oneWay{msg: m, hdr: header{kind: KindInfo, op: p.host.def.op(m)}}
+	p.sys.stamp(it)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.phase >= stopping {
@@ -170,6 +171,7 @@ func (p *Process) Signal(m InfoMessage) bool {
 
 // push queues a message, beyond the mailbox's bound where force is set.
 func (p *Process) push(it item, force bool) error {
+	p.sys.stamp(it)
 	p.mu.Lock()
 	if p.phase == idle {
 		// Nothing waits, and nothing ran: the message is first.

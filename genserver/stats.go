@@ -22,7 +22,7 @@ type Stats struct {
 }
 
 type counters struct {
-	dropped, expired, lateReplies, unknownOps atomic.Uint64
+	dropped, expired, lateReplies, unknownOps tally
 
 	lastDropLog atomic.Int64 // unix nanoseconds
 	dropsUnsaid atomic.Uint64

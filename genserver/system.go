@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/civitas-go/civitas/internal/name"
@@ -28,16 +29,20 @@ type Config struct {
 	// TracerProvider makes the spans; nil for the global one, as it is when
 	// the System is made.
 	TracerProvider trace.TracerProvider
+	// MeterProvider takes the metrics; nil for the global one, as it is when
+	// the System is made. [System.Stop] ends what it observes.
+	MeterProvider metric.MeterProvider
 }
 
 // System is the process table of one program: where servers start, are found
 // by name, and end. Its methods may be called from anywhere.
 type System struct {
-	node   string
-	router Router
-	codec  Codec
-	log    *slog.Logger
-	tracer trace.Tracer // nil where nobody traces
+	node    string
+	router  Router
+	codec   Codec
+	log     *slog.Logger
+	tracer  trace.Tracer // nil where nobody traces
+	metrics *metrics     // nil where nobody measures
 
 	procs *table
 	hosts sync.Map // *definition to *host
@@ -54,6 +59,8 @@ type host struct {
 	def    *definition
 	calls  map[string]callEntry
 	byType map[reflect.Type]callEntry // the same, by the request's type, but for Map
+
+	metrics *typeMetrics // nil where nobody measures
 }
 
 func (h *host) entries(kind Kind) map[string]entry {
@@ -74,6 +81,7 @@ func NewSystem(cfg Config) *System {
 		s.log = slog.Default()
 	}
 	s.tracer = tracerOf(cfg.TracerProvider)
+	s.measure(cfg.MeterProvider)
 	s.names.held, s.names.turns = map[string]*heldName{}, map[string]chan struct{}{}
 	return s
 }
@@ -163,6 +171,9 @@ func (s *System) host(d *definition) *host {
 		if req, _ := e.types(); op != "" {
 			h.byType[req] = e
 		}
+	}
+	if s.metrics != nil {
+		h.metrics = s.metrics.ofType(d)
 	}
 	actual, _ := s.hosts.LoadOrStore(d, h)
 	return actual.(*host)
@@ -274,6 +285,6 @@ func (s *System) Stop(ctx context.Context) error {
 			}
 		}
 	}
-	errs = append(errs, s.releaseAll(context.WithoutCancel(ctx)))
+	errs = append(errs, s.releaseAll(context.WithoutCancel(ctx)), s.metrics.close())
 	return errors.Join(errs...)
 }

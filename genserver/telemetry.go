@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Span and attribute names. The civitas.* ones are the GenServer page's, the
+// Span, metric and attribute names. The civitas.* ones are the GenServer page's, the
 // messaging.* ones OpenTelemetry's conventions.
 const (
 	scopeName = "github.com/civitas-go/civitas/genserver"
@@ -17,7 +17,7 @@ const (
 	spanPrefix = "civitas.genserver."
 
 	attrAgentName     = attribute.Key("civitas.agent.name")
-	attrAgentType     = attribute.Key("civitas.agent.type")
+	attrType          = attribute.Key("civitas.agent.type")
 	attrOp            = attribute.Key("civitas.genserver.op")
 	attrGeneration    = attribute.Key("civitas.genserver.generation")
 	attrFrom          = attribute.Key("civitas.genserver.from")
@@ -25,6 +25,23 @@ const (
 	attrMessagingOp   = attribute.Key("messaging.operation.type")
 	attrMessagingDest = attribute.Key("messaging.destination.name")
 	attrMessagingSys  = attribute.Key("messaging.system")
+
+	// Of metrics alone.
+	attrKind    = attribute.Key("civitas.genserver.kind")
+	attrOutcome = attribute.Key("civitas.genserver.outcome")
+	attrReason  = attribute.Key("civitas.supervisor.restart.reason")
+
+	metricHandlerDuration = "civitas.genserver.handler.duration"
+	metricMailboxWait     = "civitas.genserver.mailbox.wait"
+	metricMailboxDepth    = "civitas.genserver.mailbox.depth"
+	metricMailboxMax      = "civitas.genserver.mailbox.depth_max"
+	metricInFlight        = "civitas.genserver.calls.in_flight"
+	metricExpired         = "civitas.genserver.calls.expired"
+	metricProcesses       = "civitas.genserver.processes"
+	metricDropped         = "civitas.genserver.messages.dropped"
+	metricUnknownOps      = "civitas.genserver.messages.unknown_op"
+	metricLateReplies     = "civitas.genserver.replies.late"
+	metricRestarts        = "civitas.supervisor.restarts"
 )
 
 // tracerOf is the tracer of a provider, or nil where its spans would go
@@ -46,9 +63,19 @@ func tracerOf(tp trace.TracerProvider) trace.Tracer {
 
 var spanKinds = [...]trace.SpanKind{KindCall: trace.SpanKindServer, KindCast: trace.SpanKindConsumer, KindInfo: trace.SpanKindInternal}
 
-// trace is startSpan where somebody traces. It is inlined: the mere call of
-// startSpan, with its large frame, would have every goroutine's stack grow.
+// trace begins the span and the measurement of the message that c is for,
+// where somebody wants them. It is inlined: the mere call of startSpan, with
+// its large frame, would have every goroutine's stack grow.
 func (c *Context) trace() {
+	if s := c.p.sys; s.tracer != nil || s.metrics != nil {
+		c.begin()
+	}
+}
+
+func (c *Context) begin() {
+	if m := c.p.sys.metrics; m != nil {
+		m.begin(c)
+	}
 	if c.p.sys.tracer != nil {
 		c.startSpan()
 	}
@@ -63,7 +90,7 @@ func (c *Context) startSpan() {
 		trace.WithSpanKind(spanKinds[c.msg.kind]),
 		trace.WithAttributes(
 			attrAgentName.String(c.p.name),
-			attrAgentType.String(c.p.host.def.name),
+			attrType.String(c.p.host.def.name),
 			attrGeneration.Int64(int64(c.p.gen)),
 			attrOp.String(c.msg.op),
 			attrNode.String(s.node),
@@ -97,15 +124,20 @@ func (c *Context) rename(op string) {
 	}
 }
 
-// fail marks the span of a handler that answered with an error.
+// fail marks a handler that answered with an error.
 func (c *Context) fail(err error) {
+	c.msg.failed = true
 	if c.span != nil {
 		c.span.SetStatus(codes.Error, err.Error())
 	}
 }
 
-// finish ends the handler's context and span; err is a crash or a Stop.
+// finish ends the handler's context, measurement and span; err is a crash or a
+// Stop.
 func (c *Context) finish(err error) {
+	if c.began != 0 {
+		c.p.sys.metrics.end(c, err)
+	}
 	if c.span != nil {
 		if err != nil && !ended(err) {
 			c.span.RecordError(err)

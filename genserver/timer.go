@@ -81,7 +81,11 @@ func (t *Timer) Left() time.Duration {
 }
 
 func (t *Timer) header() *header {
-	return &header{kind: KindInfo, timer: true, op: t.op, local: t.p, span: t.span}
+	h := &header{kind: KindInfo, timer: true, op: t.op, local: t.p, span: t.span}
+	if m := t.p.sys.metrics; m != nil {
+		h.arrived = m.at(t.due)
+	}
+	return h
 }
 
 func (t *Timer) use() uint64 { return 0 }

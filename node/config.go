@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/civitas-go/civitas/internal/name"
@@ -47,6 +48,9 @@ type Config struct {
 	// TracerProvider makes the spans. Default the global one, as it is at the
 	// start.
 	TracerProvider trace.TracerProvider
+	// MeterProvider takes the metrics. Default the global one, as it is at the
+	// start.
+	MeterProvider metric.MeterProvider
 }
 
 // withDefaults fills in and checks; the error names every wrong field.

@@ -65,7 +65,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (n *Node) start(ctx context.Context) error {
-	sys := genserver.Config{Node: n.cfg.Name, Logger: n.log, TracerProvider: n.cfg.TracerProvider}
+	sys := genserver.Config{Node: n.cfg.Name, Logger: n.log, TracerProvider: n.cfg.TracerProvider, MeterProvider: n.cfg.MeterProvider}
 	if n.cfg.NATS == nil {
 		n.sys = genserver.NewSystem(sys)
 		return n.startTree(ctx)

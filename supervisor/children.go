@@ -37,10 +37,15 @@ func (s *server) startChild(a supervision.StartChild) {
 		return
 	}
 	child := s.spec[a.ID]
+	if a.Generation > 1 {
+		s.sys.CountRestart(child.Run, s.ended[a.ID])
+	}
+	delete(s.ended, a.ID)
 	r := &running{server: s, id: a.ID, generation: a.Generation}
 	p, err := s.sys.Spawn(a.ID, child.runnable(), genserver.SpawnOptions{Scope: child.Scope, Watcher: r})
 	if err != nil { // no process will tell of it
 		s.log.Error("server did not start", "server", a.ID, "reason", err)
+		s.ended[a.ID] = err
 		s.tell(supervision.StartFailed{ID: a.ID, Generation: a.Generation, Reason: err})
 		return
 	}
@@ -117,6 +122,7 @@ func (r *running) ProcessExited(_ *genserver.Process, reason error) {
 		r.deadline.Stop()
 	}
 	delete(s.children, r.id)
+	s.ended[r.id] = reason
 	started := r.started
 	s.mu.Unlock()
 	if !started {

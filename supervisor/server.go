@@ -51,6 +51,7 @@ type server struct {
 
 	mu       sync.Mutex
 	children map[string]*running
+	ended    map[string]error       // why the children that are not there ended last
 	timers   map[uint64]*time.Timer // of backoffs
 	lost     bool                   // the supervisor was killed, and its children with it
 }
@@ -77,6 +78,7 @@ func start(ctx *genserver.Context, cfg config) (*server, error) {
 		began:     time.Now(),
 		releasing: map[string]*supervision.StartChild{},
 		children:  make(map[string]*running, len(cfg.Children)),
+		ended:     map[string]error{},
 		timers:    map[uint64]*time.Timer{},
 	}
 	for _, c := range cfg.Children {
