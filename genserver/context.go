@@ -194,6 +194,13 @@ func (c *Context) String() string {
 	return fmt.Sprintf("%s %q", c.msg.kind, c.msg.op)
 }
 
+// handling is String for those who are not the handler.
+func (c *Context) handling() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.String()
+}
+
 // abort ends the context while its handler runs.
 func (c *Context) abort(cause error) {
 	c.mu.Lock()

@@ -57,10 +57,12 @@ func (p *Process) drain(it item) {
 // becomes idle where idly is set. A process that was killed meanwhile has none.
 func (p *Process) next(idly bool) (item, *ending) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.lost() {
+		p.mu.Unlock()
+		p.ceased()
 		return nil, nil
 	}
+	defer p.mu.Unlock()
 	p.running = nil
 	if p.stop != nil {
 		return nil, &ending{reason: p.stop}
@@ -112,6 +114,7 @@ func (p *Process) turn(it item) (end *ending) {
 	}()
 	err := it.run(p, c)
 	returned = true
+	runtime.KeepAlive(p) // so that a traceback of the handler has it; see stackOf
 	c.finish(err)
 	if err == nil {
 		err = c.stop
@@ -141,6 +144,7 @@ func (p *Process) leaveInline(end *ending) {
 	switch {
 	case p.lost():
 		p.mu.Unlock()
+		p.ceased()
 	case end != nil:
 		p.mu.Unlock()
 		go p.exit(end) // terminate is none of the caller's business
@@ -177,6 +181,7 @@ func (p *Process) start(spec Spec, scope Scope) {
 	p.mu.Lock()
 	if p.lost() {
 		p.mu.Unlock()
+		p.ceased()
 		return
 	}
 	p.phase = busy
@@ -195,6 +200,7 @@ func (p *Process) failStart(end *ending) {
 	p.mu.Lock()
 	if p.lost() {
 		p.mu.Unlock()
+		p.ceased()
 		return
 	}
 	if p.stop != nil {
@@ -214,6 +220,7 @@ func (p *Process) exit(end *ending) {
 	p.mu.Lock()
 	if p.lost() {
 		p.mu.Unlock()
+		p.ceased()
 		return
 	}
 	p.phase = stopping
@@ -246,6 +253,7 @@ func (p *Process) depart(end *ending) {
 	p.mu.Lock()
 	if p.lost() {
 		p.mu.Unlock()
+		p.ceased()
 		return
 	}
 	p.running = nil

@@ -31,6 +31,7 @@ type Process struct {
 	phase     phase
 	notice    notice
 	concluded bool // exited, and reported
+	zombie    bool // killed, and its handler still runs
 
 	// state is touched by whoever has the turn only: init, a handler, terminate.
 	state any
@@ -253,9 +254,13 @@ func (p *Process) kill(reason error) bool {
 		return false
 	}
 	p.fenced.Store(true)
+	handling := ""
 	if p.phase != idle {
 		p.ctx.abort(ErrFenced)
+		handling = p.ctx.handling()
 	}
+	p.zombie = p.phase == starting || p.running != nil
+	zombie := p.zombie
 	left := p.empty()
 	onKill := p.onKill
 	p.onKill = nil
@@ -267,6 +272,11 @@ func (p *Process) kill(reason error) bool {
 	p.mu.Unlock()
 
 	p.discard(left, reason)
+	end := &ending{reason: reason}
+	if zombie {
+		end.handling = handling
+		end.stack = p.haunt(handling)
+	}
 	if onKill != nil {
 		onKill()
 		p.mu.Lock()
@@ -279,7 +289,7 @@ func (p *Process) kill(reason error) bool {
 			return false
 		}
 	}
-	p.conclude(&ending{reason: reason})
+	p.conclude(end)
 	return true
 }
 

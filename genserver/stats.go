@@ -19,10 +19,17 @@ type Stats struct {
 	LateReplies uint64
 	// UnknownOps are messages that no handler was there for.
 	UnknownOps uint64
+	// Zombies are the handlers that still run although their server has been
+	// killed; see [Process.Kill].
+	Zombies int64
+	// ZombiesTotal are all that there ever were.
+	ZombiesTotal uint64
 }
 
 type counters struct {
 	dropped, expired, lateReplies, unknownOps tally
+	zombiesTotal                              atomic.Uint64
+	zombies                                   atomic.Int64
 
 	lastDropLog atomic.Int64 // unix nanoseconds
 	dropsUnsaid atomic.Uint64
@@ -35,6 +42,9 @@ func (s *System) Stats() Stats {
 		Expired:     s.stats.expired.Load(),
 		LateReplies: s.stats.lateReplies.Load(),
 		UnknownOps:  s.stats.unknownOps.Load(),
+
+		Zombies:      s.stats.zombies.Load(),
+		ZombiesTotal: s.stats.zombiesTotal.Load(),
 	}
 }
 

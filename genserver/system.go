@@ -49,6 +49,7 @@ type System struct {
 	gens  atomic.Uint64
 	names claims
 	stats counters
+	dumps dumps
 
 	draining atomic.Bool // takes no calls from outside of its servers
 	closed   atomic.Bool // starts nothing any more

@@ -118,7 +118,9 @@ func (c *Context) rename(op string) {
 	if op == c.msg.op {
 		return
 	}
+	c.mu.Lock()
 	c.msg.op = op
+	c.mu.Unlock()
 	if c.span != nil {
 		c.span.SetAttributes(attrOp.String(op))
 	}

@@ -16,6 +16,7 @@ type Timer struct {
 	op    string
 	due   time.Time
 	span  *trace.SpanContext // that set it
+	key   any                // of SetTimer, nil for none
 	state atomic.Uint32
 
 	seq   uint64 // tells timers that are due at the same time
@@ -37,27 +38,66 @@ const (
 // The timer dies with this generation of the server, even when it's due
 // already and waits in the mailbox.
 func (c *Context) SendAfter(d time.Duration, m InfoMessage) *Timer {
-	p := c.p
-	t := &Timer{p: p, msg: m, op: p.host.def.op(m), span: c.spanContext()}
-	t.due = time.Now().Add(max(d, 0))
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	t := c.newTimer(m)
+	t.p.mu.Lock()
+	defer t.p.mu.Unlock()
+	t.p.setTimer(t, d)
+	return t
+}
+
+// SetTimer is SendAfter for a timer with a key, of which a server has one: it
+// replaces the key's earlier timer, even one that is due already and waits in
+// the mailbox. The key is compared as a map's is.
+func (c *Context) SetTimer(key any, d time.Duration, m InfoMessage) *Timer {
+	t := c.newTimer(m)
+	t.key = key
+	t.p.mu.Lock()
+	defer t.p.mu.Unlock()
+	t.p.cancelKey(key)
+	if t.p.setTimer(t, d) {
+		t.p.alarm.hang(t)
+	}
+	return t
+}
+
+// CancelTimer cancels the timer of a key, as [Timer.Cancel] does.
+func (c *Context) CancelTimer(key any) bool {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	return c.p.cancelKey(key)
+}
+
+func (c *Context) newTimer(m InfoMessage) *Timer {
+	return &Timer{p: c.p, msg: m, op: c.p.host.def.op(m), span: c.spanContext()}
+}
+
+// setTimer starts a timer, unless the process takes none any more; p.mu is held.
+func (p *Process) setTimer(t *Timer, d time.Duration) bool {
 	if p.phase >= stopping {
 		t.state.Store(timerDone)
-		return t
+		return false
 	}
 	if p.alarm == nil {
 		p.alarm = &alarm{}
 	}
+	t.due = time.Now().Add(max(d, 0))
 	p.alarm.add(t)
-	if d <= 0 {
+	switch {
+	case d <= 0:
 		p.queueDue()
-		return t
-	}
-	if t.index == 0 {
+	case t.index == 0:
 		p.alarm.set(d, p.rang)
 	}
-	return t
+	return true
+}
+
+// cancelKey cancels the timer of a key; p.mu is held.
+func (p *Process) cancelKey(key any) bool {
+	if p.alarm == nil {
+		return false
+	}
+	t := p.alarm.keyed[key]
+	return t != nil && t.cancel()
 }
 
 // Cancel keeps the timer from being handled, and reports whether it did: false
@@ -65,11 +105,20 @@ func (c *Context) SendAfter(d time.Duration, m InfoMessage) *Timer {
 func (t *Timer) Cancel() bool {
 	t.p.mu.Lock()
 	defer t.p.mu.Unlock()
+	return t.cancel()
+}
+
+// cancel is Cancel; the process's lock is held.
+func (t *Timer) cancel() bool {
 	was := t.state.Swap(timerDone)
+	if was == timerDone || t.p.phase >= stopping {
+		return false
+	}
 	if was == timerWaiting {
 		t.p.alarm.remove(t)
 	}
-	return was != timerDone && t.p.phase < stopping
+	t.p.alarm.unhang(t)
+	return true
 }
 
 // Left is the time until the timer is due, zero once it is or is cancelled.
@@ -93,6 +142,13 @@ func (t *Timer) use() uint64 { return 0 }
 func (t *Timer) run(p *Process, c *Context) error {
 	if !t.state.CompareAndSwap(timerQueued, timerDone) {
 		return nil // cancelled
+	}
+	if t.key != nil {
+		p.mu.Lock()
+		if p.alarm != nil {
+			p.alarm.unhang(t)
+		}
+		p.mu.Unlock()
 	}
 	return handleOneWay(p, c, KindInfo, "", t.msg, nil)
 }
@@ -128,6 +184,21 @@ type alarm struct {
 	waiting []*Timer
 	seq     uint64
 	clock   *time.Timer
+	keyed   map[any]*Timer // those of SetTimer, until they are handled
+}
+
+func (a *alarm) hang(t *Timer) {
+	if a.keyed == nil {
+		a.keyed = map[any]*Timer{}
+	}
+	a.keyed[t.key] = t
+}
+
+// unhang forgets the timer's key, unless another has it by now.
+func (a *alarm) unhang(t *Timer) {
+	if t.key != nil && a.keyed[t.key] == t {
+		delete(a.keyed, t.key)
+	}
 }
 
 func (a *alarm) set(d time.Duration, rang func()) {

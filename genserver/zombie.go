@@ -1,0 +1,98 @@
+package genserver
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// A zombie is a killed generation whose handler has not returned. Go can't end
+// a goroutine, so all there is to do is to fence it, which Kill has done, and to
+// say where it hangs.
+
+// haunt reports the code that still runs in a killed process, and returns its
+// stack, nil where it was not found.
+func (p *Process) haunt(handling string) []byte {
+	p.sys.stats.zombies.Add(1)
+	p.sys.stats.zombiesTotal.Add(1)
+	stack := p.sys.dumps.of(p)
+	attrs := []any{"server", p.name, "generation", p.gen, "type", p.host.def.name, "handling", handling}
+	if stack != nil {
+		attrs = append(attrs, "stack", string(stack))
+	}
+	p.sys.log.Warn("zombie: a killed server's handler has not returned", attrs...)
+	return stack
+}
+
+// ceased is called by the goroutine of a process that has been killed, once it
+// has left the code that kept it. Without a zombie it does nothing.
+func (p *Process) ceased() {
+	p.mu.Lock()
+	was := p.zombie
+	p.zombie = false
+	p.mu.Unlock()
+	if !was {
+		return
+	}
+	p.sys.stats.zombies.Add(-1)
+	p.sys.log.Info("zombie has returned", "server", p.name, "generation", p.gen, "type", p.host.def.name)
+}
+
+// dumps takes the stacks of processes' goroutines. That stops the whole program
+// for as long as it takes, so the time spent on it is bounded.
+type dumps struct {
+	mu    sync.Mutex
+	until time.Time     // of the period that spent counts in
+	spent time.Duration // on dumps
+}
+
+const (
+	dumpPeriod = time.Second
+	dumpBudget = dumpPeriod / 5
+	// largestDump is enough for some ten thousand goroutines.
+	largestDump = 16 << 20
+)
+
+// of is the stack of the goroutine that a process's code runs in, or nil: it
+// has none, or looking for it would cost too much now.
+func (d *dumps) of(p *Process) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	began := time.Now()
+	if began.After(d.until) {
+		d.until, d.spent = began.Add(dumpPeriod), 0
+	}
+	if d.spent > dumpBudget {
+		return nil
+	}
+	defer func() { d.spent += time.Since(began) }()
+	for size := 64 << 10; size <= largestDump; size *= 4 {
+		buf := make([]byte, size)
+		if n := runtime.Stack(buf, true); n < size || size == largestDump {
+			return stackOf(p, buf[:n])
+		}
+	}
+	return nil
+}
+
+// stackOf finds the goroutine of a process in a dump of all. A traceback prints
+// the arguments of calls, and so the address of the process whose turn it is;
+// objects on the heap don't move. Nothing need be noted while handlers run.
+func stackOf(p *Process, dump []byte) []byte {
+	// The methods that users' code runs in.
+	var calls [3][]byte
+	for i, method := range []string{"turn", "start", "exit"} {
+		calls[i] = fmt.Appendf(nil, "genserver.(*Process).%s(%p", method, p)
+	}
+	for stack := range bytes.SplitSeq(dump, []byte("\n\n")) {
+		for _, call := range calls {
+			_, next, found := bytes.Cut(stack, call)
+			if found && len(next) > 0 && bytes.IndexByte([]byte(",?)"), next[0]) >= 0 {
+				return stack
+			}
+		}
+	}
+	return nil
+}
