@@ -39,6 +39,7 @@ func (r *router) Claim(ctx context.Context, name string) (genserver.Claim, error
 	if err != nil {
 		return nil, errors.Join(err, c.Release(context.WithoutCancel(ctx)))
 	}
+	r.discovery.Add(name, c.public)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.claims[name] = c
@@ -64,6 +65,7 @@ func (c *claim) Release(ctx context.Context) error {
 func (c *claim) drain(ctx context.Context) error {
 	c.drained.Do(func() {
 		if c.public != nil {
+			c.router.discovery.Remove(c.name, c.public)
 			c.err = c.public.Drain(ctx)
 		}
 	})

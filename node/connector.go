@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/transport"
 )
 
-// Connector brings a node to its NATS. [URL] is one, embedded.Server and
-// [Memory] are others.
+// Connector brings a node to its NATS. [NATS] and [URL] are some,
+// embedded.Server and [Memory] are others.
 type Connector interface {
 	// Connect is called once, by Start.
 	Connect(ctx context.Context, o LinkOptions) (*Link, error)
@@ -36,19 +37,33 @@ type Link struct {
 	Close func(ctx context.Context) error
 }
 
-// URL connects to the NATS server at a URL, or at one of several with commas
-// between them. The servers must have JetStream enabled, which holds the
-// records of names.
-func URL(url string) Connector { return urlConnector(url) }
+// NATS is the [Connector] to servers that run elsewhere, with what they ask
+// for. The servers must have JetStream enabled, which holds the records of names.
+//
+//	node.NATS{URL: "tls://nats.example.com", Auth: transport.Auth{Creds: "n1.creds", TLSCA: "ca.pem"}}
+type NATS struct {
+	// URL is one server's address, or several with commas between them.
+	// Default nats://127.0.0.1:4222.
+	URL string
+	// Auth has the credentials and the TLS files. Default none.
+	Auth transport.Auth
+	// DialTimeout is how long one server may take to answer. Default 2s.
+	DialTimeout time.Duration
+}
 
-type urlConnector string
+var _ Connector = NATS{}
 
-func (u urlConnector) Connect(ctx context.Context, o LinkOptions) (*Link, error) {
-	return Dial(ctx, o, transport.NATSOptions{URL: string(u)})
+// URL is [NATS] with nothing but a URL.
+func URL(url string) Connector { return NATS{URL: url} }
+
+// Connect implements [Connector]. It tries each address once; the error is a
+// transport.ErrNotConnected that says what to check.
+func (c NATS) Connect(ctx context.Context, o LinkOptions) (*Link, error) {
+	return Dial(ctx, o, transport.NATSOptions{URL: c.URL, Auth: c.Auth, DialTimeout: c.DialTimeout})
 }
 
 // Dial makes a Link of a NATS connection: for Connectors that know better than
-// [URL] how to connect.
+// [NATS] how to connect.
 func Dial(ctx context.Context, o LinkOptions, nats transport.NATSOptions) (*Link, error) {
 	nats.Name = "civitas " + o.Cluster + "/" + o.Node
 	nats.Logger = o.Logger

@@ -93,11 +93,22 @@ func (n *Node) start(ctx context.Context) error {
 	if n.service, err = transport.ServeNode(n.link.Conn, subjects, n.registry.Incarnation(), n.log, n.router.deliver); err != nil {
 		return err
 	}
+	if n.router.discovery, err = n.discover(subjects); err != nil {
+		return err
+	}
 	// Unless the broker knows the subscription, the first who call are refused.
 	if err := n.link.Conn.Flush(ctx); err != nil {
 		return err
 	}
 	return n.startTree(ctx)
+}
+
+// discover shows the node to NATS's own tools.
+func (n *Node) discover(s transport.Subjects) (*transport.Discovery, error) {
+	return transport.Discover(n.link.Conn, s, transport.DiscoveryOptions{
+		ID: n.registry.Incarnation(), Version: n.cfg.Release, Logger: n.log,
+		Metadata: map[string]string{"cluster": n.cfg.Cluster, "node": n.cfg.Name},
+	})
 }
 
 func (n *Node) startTree(ctx context.Context) (err error) {

@@ -24,6 +24,8 @@ type router struct {
 	sys      *genserver.System
 	log      *slog.Logger
 
+	discovery *transport.Discovery // set before anything is claimed
+
 	mu     sync.Mutex
 	claims map[string]*claim // guarded by mu; of the names that plain clients can reach
 }

@@ -46,9 +46,11 @@ type NATSOptions struct {
 	// failed before OnDisconnect is called.
 	OnDisconnect func(error)
 	OnReconnect  func()
+	// Auth is how the server knows the client, and the client the server.
+	Auth Auth
 	// Logger takes what has no caller to be told to; default slog.Default().
 	Logger *slog.Logger
-	// Options are for what is not here: credentials, TLS. They come first;
+	// Options are for what is not here. They come first;
 	// what the fields above set has the last word.
 	Options []nats.Option
 }
@@ -99,9 +101,9 @@ type NATS struct {
 
 var _ Conn = (*NATS)(nil)
 
-// DialNATS connects, or fails with an [ErrNotConnected] that has the cause:
-// a bad URL, no server there before ctx ended, or one that refused. It tries
-// each address once. The caller owns the connection and closes it.
+// DialNATS connects, or fails with an [ErrNotConnected] that has the cause: an
+// [ErrBadURL] or [ErrBadAuth], no server there before ctx ended, or one with an
+// [ErrRefused]. It tries each address once. The caller owns the connection and closes it.
 func DialNATS(ctx context.Context, opts NATSOptions) (*NATS, error) {
 	opts = opts.withDefaults()
 	c := &NATS{
@@ -116,6 +118,11 @@ func DialNATS(ctx context.Context, opts NATSOptions) (*NATS, error) {
 			return nil, fmt.Errorf("%w: %w", ErrNotConnected, err)
 		}
 	}
+	auth, err := opts.Auth.options(opts.URL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotConnected, err)
+	}
+	opts.Options = append(slices.Clip(opts.Options), auth...)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: NATS %s: %w", ErrNotConnected, target, err)
 	}
@@ -123,7 +130,8 @@ func DialNATS(ctx context.Context, opts NATSOptions) (*NATS, error) {
 	nc, err := c.connect(opts, dial)
 	// From here on a reconnect must not depend on the caller's ctx.
 	if cause := dial.connected(); err != nil {
-		return nil, fmt.Errorf("%w: NATS %s: %w", ErrNotConnected, target, explain(ctx, err, cause))
+		err = opts.Auth.refusal(explain(ctx, err, cause), opts.URL)
+		return nil, fmt.Errorf("%w: NATS %s: %w", ErrNotConnected, target, err)
 	}
 	c.nc = nc
 	replies, err := nc.Subscribe(c.inflight.subject(), func(m *nats.Msg) {
@@ -182,6 +190,10 @@ func (c *NATS) connect(opts NATSOptions, dial *dialer) (*nats.Conn, error) {
 // close it, and in virtual time must keep to the forms that take a context:
 // the others share timers between all connections of the process.
 func (c *NATS) Conn() *nats.Conn { return c.nc }
+
+// MaxPayload is the most that one message may hold, headers included, as the
+// server has it.
+func (c *NATS) MaxPayload() int64 { return c.nc.MaxPayload() }
 
 // Dropped counts the messages that came for subscriptions whose queue was
 // full, and were lost.

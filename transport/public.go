@@ -76,7 +76,7 @@ func (s *Service) publicIncoming(m *Msg, name string) (*delivery, error) {
 	}
 	if m.Reply != "" {
 		d.in.Kind = genserver.KindCall
-		d.replier = replier{svc: s, subject: m.Reply, form: publicForm{codec: codec, server: name}}
+		d.replier = replier{svc: s, subject: m.Reply, form: publicForm{codec: codec, server: name}, began: time.Now()}
 		d.in.Reply = &d.replier
 	}
 	return d, nil

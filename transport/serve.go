@@ -21,6 +21,10 @@ type Service struct {
 
 	received, malformed, unsentReplies, secondReplies atomic.Uint64
 
+	answered, failed atomic.Uint64 // on public subjects
+	processing       atomic.Int64  // nanoseconds, of those answered
+	lastError        atomic.Pointer[string]
+
 	lastLog atomic.Int64 // when the last line was logged, in Unix nanoseconds
 	unsaid  atomic.Uint64
 }
@@ -35,16 +39,32 @@ type ServiceStats struct {
 	UnsentReplies uint64
 	// SecondReplies counts attempts to answer a call again. None was sent.
 	SecondReplies uint64
+
+	// The rest is of a public subject; of [ServeNode] it is zero.
+
+	// Answered counts the calls that were delivered and answered, Failed those
+	// of them that were answered with an error, LastError is the last one's
+	// text. Processing is the time from delivery to answer, of all together.
+	Answered, Failed uint64
+	LastError        string
+	Processing       time.Duration
 }
 
 // Stats is a snapshot of the counts.
 func (s *Service) Stats() ServiceStats {
-	return ServiceStats{
+	stats := ServiceStats{
 		Received:      s.received.Load(),
 		Malformed:     s.malformed.Load(),
 		UnsentReplies: s.unsentReplies.Load(),
 		SecondReplies: s.secondReplies.Load(),
+		Answered:      s.answered.Load(),
+		Failed:        s.failed.Load(),
+		Processing:    time.Duration(s.processing.Load()),
 	}
+	if text := s.lastError.Load(); text != nil {
+		stats.LastError = *text
+	}
+	return stats
 }
 
 // Drain ends the subscription and returns when all that had arrived was
@@ -156,6 +176,7 @@ type replier struct {
 	svc     *Service
 	subject string
 	form    form
+	began   time.Time // of a public call that was delivered; else zero
 	done    atomic.Bool
 }
 
@@ -166,6 +187,10 @@ func (r *replier) Reply(v any, err error) {
 	if !r.done.CompareAndSwap(false, true) {
 		r.svc.secondReplies.Add(1)
 		return
+	}
+	if !r.began.IsZero() {
+		r.svc.answered.Add(1)
+		r.svc.processing.Add(int64(time.Since(r.began)))
 	}
 	if err != nil {
 		r.refuse(wireError(err))
@@ -184,7 +209,14 @@ func (r *replier) Reply(v any, err error) {
 }
 
 // refuse answers with an error, which is never too large.
-func (r *replier) refuse(e *genserver.Error) { _ = r.publish(r.form.err(e)) }
+func (r *replier) refuse(e *genserver.Error) {
+	if !r.began.IsZero() {
+		r.svc.failed.Add(1)
+		text := oneLine(e.Error())
+		r.svc.lastError.Store(&text)
+	}
+	_ = r.publish(r.form.err(e))
+}
 
 // emptyForNil makes a map of an absent answer, since answers are maps.
 func emptyForNil(v any) any {

@@ -11,13 +11,15 @@ import (
 const pythonCluster = "agent"
 
 // Subjects makes and reads the subjects of one cluster. All that Civitas says
-// on NATS is under civitas.<cluster>. and every such subject is made here.
+// on NATS is under civitas.<cluster>. but for NATS's own discovery, and every
+// such subject is made here.
 //
 //	civitas.dev.n.<incarnation>.<name>   from node to node
 //	civitas.dev.s.<name>                 from plain clients to a public server
 //	civitas.dev.js.<kind>.<key>          the cluster's records, in JetStream
 //	civitas.dev.rp.<kind>.<key>          copies of the records, as they change
 //	civitas.dev.ev.<event>               lifecycle events
+//	$SRV.<verb>[.civitas-dev[.<id>]]     NATS's own, for those who look for services
 //
 // It is immutable; the zero value is not usable, see [NewSubjects]. The
 // methods do not check the names given to them: whoever takes a name from a
@@ -127,3 +129,24 @@ func (s Subjects) Events() string { return s.root + "ev.>" }
 
 // Event is where one kind of event goes, such as "disconnect".
 func (s Subjects) Event(event string) string { return s.root + "ev." + event }
+
+// discoveryRoot is where NATS's micro services are asked about themselves.
+const discoveryRoot = "$SRV."
+
+// DiscoveryName is the name that every node of the cluster has as a NATS micro
+// service.
+func (s Subjects) DiscoveryName() string { return "civitas-" + s.cluster }
+
+// Discovery are the subjects on which one node is asked about itself, the verb
+// a wildcard: as any service, as one of the cluster's, as itself.
+func (s Subjects) Discovery(incarnation string) []string {
+	all := discoveryRoot + "*"
+	cluster := all + "." + s.DiscoveryName()
+	return []string{all, cluster, cluster + "." + incarnation}
+}
+
+// discoveryVerb is what a subject of Discovery asks for.
+func discoveryVerb(subject string) string {
+	verb, _, _ := strings.Cut(strings.TrimPrefix(subject, discoveryRoot), ".")
+	return verb
+}

@@ -31,7 +31,7 @@ func (c *client) cast(ctx context.Context, s Streams, args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	conn, err := connect(ctx, m.nats)
+	conn, err := c.connect(ctx, m.nats)
 	if err != nil {
 		return err
 	}

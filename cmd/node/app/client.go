@@ -20,12 +20,17 @@ import (
 type client struct {
 	server, cluster string
 	timeout         time.Duration
+	auth            authFlags
+	flags           *pflag.FlagSet
 }
 
 func (c *client) register(fs *pflag.FlagSet) {
 	fs.StringVarP(&c.server, "server", "s", "", "the URL of NATS (default $NATS_URL, else nats://"+defaultListen+")")
 	fs.StringVar(&c.cluster, "cluster", node.DefaultCluster, "the cluster")
-	fs.DurationVar(&c.timeout, "timeout", genserver.DefaultTimeout, "how long to wait, as 500ms or 10s")
+	fs.DurationVar(&c.timeout, "timeout", genserver.DefaultTimeout, "how long to wait, as 500ms or 10s (default $NATS_TIMEOUT, else 5s)")
+	fs.Lookup("timeout").DefValue = "" // the text above has it
+	c.auth.register(fs)
+	c.flags = fs
 }
 
 // message is what to send where, from the arguments, flags and environment.
@@ -45,11 +50,14 @@ func (c *client) read(s Streams, args []string) (message, error) {
 	if err := name.Check(args[0]); err != nil {
 		return message{}, usage(err)
 	}
-	if c.timeout <= 0 {
-		return message{}, usage(fmt.Errorf("--timeout: %v is not a positive duration", c.timeout))
+	if err := timeoutFlag(s, c.flags, &c.timeout); err != nil {
+		return message{}, usage(err)
 	}
 	url, err := c.url(s)
 	if err != nil {
+		return message{}, usage(err)
+	}
+	if err := c.auth.fill(s, url, c.server != ""); err != nil {
 		return message{}, usage(err)
 	}
 	payload := []byte(args[1])
@@ -91,10 +99,10 @@ func (c *client) url(s Streams) (string, error) {
 }
 
 // connect dials NATS for as long as ctx allows.
-func connect(ctx context.Context, url string) (*transport.NATS, error) {
-	conn, err := transport.DialNATS(ctx, transport.NATSOptions{URL: url, Name: "civitas client"})
+func (c *client) connect(ctx context.Context, url string) (*transport.NATS, error) {
+	conn, err := transport.DialNATS(ctx, transport.NATSOptions{URL: url, Auth: c.auth.Auth, Name: "civitas client"})
 	if err != nil {
-		return nil, fmt.Errorf("%w; is a node or a NATS server running there?", err)
+		return nil, hint(err)
 	}
 	return conn, nil
 }

@@ -9,8 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/civitas-go/civitas/internal/name"
 	"github.com/civitas-go/civitas/node"
@@ -28,9 +30,15 @@ var builtIn = supervisor.Spec{Children: []supervisor.Child{
 	{Name: "rate_limiter", Run: ratelimit.Limiter.With(ratelimit.Config{}), Scope: supervisor.Cluster},
 }}
 
+// runTimeout is how long a NATS server may take to answer, by default.
+const runTimeout = 2 * time.Second
+
 type runFlags struct {
 	name, cluster, nats, listen, storeDir string
+	timeout                               time.Duration
+	auth                                  authFlags
 	output                                output
+	set                                   *pflag.FlagSet
 }
 
 func runCommand(o Options, s Streams) *cobra.Command {
@@ -53,7 +61,11 @@ the node; its files go to a temporary folder that is removed at the end, or to
 	fs.StringVar(&f.nats, "nats", "", `"embedded", or the URL of a NATS server with JetStream (default $NATS_URL, else embedded)`)
 	fs.StringVar(&f.listen, "listen", defaultListen, "the address of the embedded NATS; port 0 takes a free one")
 	fs.StringVar(&f.storeDir, "store-dir", "", "where the embedded NATS keeps its files (default a temporary folder)")
+	fs.DurationVar(&f.timeout, "timeout", runTimeout, "how long a NATS server may take to answer (default $NATS_TIMEOUT, else 2s)")
+	fs.Lookup("timeout").DefValue = "" // the text above has it
+	f.auth.register(fs)
 	f.output.register(fs)
+	f.set = fs
 	return cmd
 }
 
@@ -91,7 +103,17 @@ func (f runFlags) connector(s Streams) (node.Connector, error) {
 		if f.storeDir != "" {
 			return nil, fmt.Errorf("--store-dir is the embedded NATS's, and %s names another", from)
 		}
-		return node.URL(url), checkURL(from, url)
+		if err := checkURL(from, url); err != nil {
+			return nil, err
+		}
+		if err := timeoutFlag(s, f.set, &f.timeout); err != nil {
+			return nil, err
+		}
+		err := f.auth.fill(s, url, f.nats != "")
+		return node.NATS{URL: url, Auth: f.auth.Auth, DialTimeout: f.timeout}, err
+	}
+	if flag := f.auth.given(); flag != "" {
+		return nil, fmt.Errorf("%s is for a NATS server elsewhere, and the embedded one asks for nothing; name the other by --nats", flag)
 	}
 	_, port, err := net.SplitHostPort(f.listen)
 	if err == nil {
