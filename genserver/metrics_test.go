@@ -386,7 +386,7 @@ func TestMetricsAllocations(t *testing.T) {
 				"call":        {0, func() { _, _ = genserver.Call(ctx, s.Ref("slow"), Get{}) }},
 				"cast":        {1, func() { _ = s.Ref("slow").Cast(ctx, Put{N: 1234}) }},
 			} {
-				if got := testing.AllocsPerRun(1000, tc.do); !raceEnabled && got > tc.most {
+				if got := allocations(tc.do); !raceEnabled && got > tc.most {
 					t.Errorf("%s: got %v allocations, want at most %v", what, got, tc.most)
 				}
 			}

@@ -282,7 +282,7 @@ func TestAllocations(t *testing.T) {
 			start(t, s, "slow", Cell.With(struct{}{}))
 			start(t, s, "fast", FastCell.With(struct{}{}))
 			ctx := context.Background()
-			got := testing.AllocsPerRun(1000, func() { tc.do(ctx, s) })
+			got := allocations(func() { tc.do(ctx, s) })
 			if !raceEnabled && got > tc.most {
 				t.Errorf("got %v allocations, want at most %v", got, tc.most)
 			}
