@@ -109,7 +109,7 @@ func (t *telemetry) startMetrics(ctx context.Context, env otelEnv, res *resource
 		registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 		t.page = promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 		if !env.disabled() {
-			reader, err := otelprometheus.New(otelprometheus.WithRegisterer(registry))
+			reader, err := otelprometheus.New(otelprometheus.WithRegisterer(registry), otelprometheus.WithoutScopeInfo())
 			if err != nil {
 				return fmt.Errorf("metrics for Prometheus: %w", err)
 			}
