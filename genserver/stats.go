@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Stats counts what a System has quietly lost or refused since it was made.
+// Stats counts what a System has quietly lost or refused since it was made; the
+// metrics have the same counters.
 type Stats struct {
 	// Dropped are casts and infos that reached no handler: of an unknown name
 	// or op, for a full mailbox, with a payload that does not decode, or still

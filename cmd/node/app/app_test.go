@@ -78,11 +78,13 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Values[nodesKey{}] = map[string]*process{}
+			e.Values[collectorsKey{}] = map[string]*collector{}
 			e.Setenv("TMPDIR", e.WorkDir)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": cmdStart, "await": cmdAwait, "end": cmdEnd, "exits": cmdExits, "json": cmdJSON, "freeport": cmdFreePort,
+			"get": cmdGet, "eventually": cmdEventually, "signal": cmdSignal, "collector": cmdCollector, "collected": cmdCollected,
 		},
 	})
 }
@@ -148,7 +150,10 @@ func (o *output) awaitLine(text string, d time.Duration) (string, bool) {
 func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	cmd := exec.Command(args[1], args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = append(os.Environ(), "TMPDIR="+ts.Getenv("TMPDIR"), "NATS_URL="+ts.Getenv("NATS_URL"))
+	cmd.Env = os.Environ()
+	for _, key := range []string{"TMPDIR", "NATS_URL", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER"} {
+		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
+	}
 	stdout, err := cmd.StdoutPipe()
 	ts.Check(err)
 	stderr, err := cmd.StderrPipe()
@@ -164,7 +169,7 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Defer(func() { _ = cmd.Process.Kill() })
 }
 
-// cmdAwait is `await NAME ready`, which sets $NAME_URL, or `await NAME stderr
+// cmdAwait is `await NAME ready`, which sets $NAME_URL, $NAME_HTTP and $NAME_ADDR, or `await NAME stderr
 // TEXT`, or the same with stdout.
 func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
 	p := ts.Value(nodesKey{}).(map[string]*process)[args[0]]
@@ -176,7 +181,7 @@ func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	began := time.Now()
 	line, ok := p.stdout.awaitLine("", 20*time.Second)
-	var ready struct{ Event, NATS string }
+	var ready struct{ Event, NATS, HTTP string }
 	if !ok || json.Unmarshal([]byte(line), &ready) != nil || ready.Event != "ready" {
 		ts.Fatalf("%s: got %q as its first line, and on stderr %q; want a ready event", args[0], line, p.stderr)
 	}
@@ -186,15 +191,24 @@ func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s: got ready after %v, want at most %v", args[0], took, readyTime)
 	}
 	ts.Setenv(args[0]+"_URL", ready.NATS)
+	ts.Setenv(args[0]+"_HTTP", ready.HTTP)
+	ts.Setenv(args[0]+"_ADDR", strings.TrimPrefix(ready.HTTP, "http://"))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".json"), []byte(line), 0o600))
 }
+
+// cmdSignal is `signal NAME TERM`.
+func cmdSignal(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(ts.Value(nodesKey{}).(map[string]*process)[args[0]].Process.Signal(signals[args[1]]))
+}
+
+var signals = map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}
 
 // cmdEnd is `end NAME SIGNAL CODE`: it sends the signal, or none for "-", and
 // wants the code. TERM… sends SIGTERM until the process has ended. The code of
 // a process that a signal ended is -1. NAME.out and NAME.err are what it wrote.
 func cmdEnd(ts *testscript.TestScript, _ bool, args []string) {
 	p := ts.Value(nodesKey{}).(map[string]*process)[args[0]]
-	signal := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}[strings.TrimSuffix(args[1], "…")]
+	signal := signals[strings.TrimSuffix(args[1], "…")]
 	var again <-chan time.Time
 	if strings.HasSuffix(args[1], "…") {
 		tick := time.NewTicker(50 * time.Millisecond)

@@ -34,11 +34,11 @@ var builtIn = supervisor.Spec{Children: []supervisor.Child{
 const runTimeout = 2 * time.Second
 
 type runFlags struct {
-	name, cluster, nats, listen, storeDir string
-	timeout                               time.Duration
-	auth                                  authFlags
-	output                                output
-	set                                   *pflag.FlagSet
+	name, cluster, nats, listen, storeDir, http string
+	timeout                                     time.Duration
+	auth                                        authFlags
+	output                                      output
+	set                                         *pflag.FlagSet
 }
 
 func runCommand(o Options, s Streams) *cobra.Command {
@@ -51,7 +51,12 @@ SIGTERM, which drains it.
 
 Without --nats and without NATS_URL, a NATS server with JetStream runs within
 the node; its files go to a temporary folder that is removed at the end, or to
---store-dir.`,
+--store-dir.
+
+With --http the node serves /metrics for Prometheus, and the probes /livez,
+/startupz and /readyz. Traces and metrics are exported as OpenTelemetry's
+variables say: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER,
+OTEL_METRICS_EXPORTER and their like; with none of them set nothing is.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o, s, f) },
 	}
@@ -64,6 +69,7 @@ the node; its files go to a temporary folder that is removed at the end, or to
 	fs.DurationVar(&f.timeout, "timeout", runTimeout, "how long a NATS server may take to answer (default $NATS_TIMEOUT, else 2s)")
 	fs.Lookup("timeout").DefValue = "" // the text above has it
 	f.auth.register(fs)
+	fs.StringVar(&f.http, "http", "", "serve metrics and probes on this address, as in 127.0.0.1:8080 (default nowhere)")
 	f.output.register(fs)
 	f.set = fs
 	return cmd
@@ -72,8 +78,28 @@ the node; its files go to a temporary folder that is removed at the end, or to
 func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 	log := slog.New(slog.NewTextHandler(s.Err, nil))
 	nats, err := f.connector(s)
-	if err := errors.Join(err, f.checkNames()); err != nil {
+	if err := errors.Join(err, f.check()); err != nil {
 		return usage(err)
+	}
+	if f.name == "" {
+		f.name = node.DefaultName() // which the telemetry bears too
+	}
+	// What was opened first is closed last: probes are answered until the last
+	// telemetry of the stopped node has been exported.
+	var w *web
+	if f.http != "" {
+		if w, err = listen(ctx, f.http); err != nil {
+			return err
+		}
+		defer w.close(ctx)
+	}
+	tel, err := newTelemetry(ctx, identity{o.Name, o.Version, f.name}, s, w != nil, log)
+	if err != nil {
+		return err
+	}
+	defer tel.close(ctx)
+	if w != nil {
+		w.serve(tel.page, log)
 	}
 	tree := o.Tree
 	if len(tree.Children) == 0 {
@@ -81,13 +107,16 @@ func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 	}
 	cfg := node.Config{
 		Name: f.name, Cluster: f.cluster, NATS: nats, Tree: tree,
-		Release: o.Version, Logger: log,
+		Release: o.Version, Logger: log, TracerProvider: tel.tracers, MeterProvider: tel.meters,
 	}
 	n, err := node.Start(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	if err := f.ready(s.Out, o, tree, n); err != nil {
+	if w != nil {
+		w.node.Store(n)
+	}
+	if err := f.ready(s.Out, o, tree, n, w.url()); err != nil {
 		return errors.Join(err, n.Stop(ctx))
 	}
 	return n.Run(ctx)
@@ -125,12 +154,15 @@ func (f runFlags) connector(s Streams) (node.Connector, error) {
 	return embedded.Server{Listen: f.listen, StoreDir: f.storeDir}, nil
 }
 
-func (f runFlags) checkNames() error {
+func (f runFlags) check() error {
 	var errs []error
 	if f.name != "" {
 		if err := name.CheckToken("node", f.name); err != nil {
 			errs = append(errs, fmt.Errorf("--name: %w", err))
 		}
+	}
+	if f.http != "" {
+		errs = append(errs, checkHTTP(f.http))
 	}
 	if _, err := transport.NewSubjects(f.cluster); err != nil {
 		errs = append(errs, fmt.Errorf("--cluster: %w", err))
@@ -139,14 +171,18 @@ func (f runFlags) checkNames() error {
 }
 
 // ready is the command's first word on stdout: the node serves.
-func (f runFlags) ready(w io.Writer, o Options, tree supervisor.Spec, n *node.Node) error {
+func (f runFlags) ready(w io.Writer, o Options, tree supervisor.Spec, n *node.Node, httpURL string) error {
 	if f.output == outputJSON {
 		return json.NewEncoder(w).Encode(readyEvent{
-			Event: "ready", Node: n.Name(), Cluster: n.Cluster(), NATS: n.URL(), Servers: serverNames(tree),
+			Event: "ready", Node: n.Name(), Cluster: n.Cluster(), NATS: n.URL(), HTTP: httpURL, Servers: serverNames(tree),
 		})
 	}
+	where := n.URL()
+	if httpURL != "" {
+		where += ", HTTP " + httpURL
+	}
 	_, err := fmt.Fprintf(w, "ready: node %s, cluster %s, NATS %s\n\n%s\n%s\nCtrl-C stops the node.\n",
-		n.Name(), n.Cluster(), n.URL(), treeText(tree), tryLines(o, tree, n))
+		n.Name(), n.Cluster(), where, treeText(tree), tryLines(o, tree, n))
 	return err
 }
 
@@ -156,5 +192,6 @@ type readyEvent struct {
 	Node    string   `json:"node"`
 	Cluster string   `json:"cluster"`
 	NATS    string   `json:"nats"`
+	HTTP    string   `json:"http,omitempty"` // with --http
 	Servers []string `json:"servers"`
 }
