@@ -13,22 +13,34 @@ type running struct {
 	server     *server
 	id         string
 	generation uint64 // the core's count
+	nest       *nest  // of a supervisor
 
 	// Guarded by the server's mu.
 	started  bool
 	deadline *time.Timer // kills the process if it does not stop
 }
 
+// kept is a child and what the supervisor made of it.
+type kept struct {
+	Child
+	restart supervision.Restart // defaults resolved
+	added   bool                // by a request
+}
+
+func (k kept) core() supervision.Child {
+	return supervision.Child{ID: k.Name, Restart: k.restart, Shutdown: k.shutdown()}
+}
+
 // startChild spawns a child, which answers by its watcher; one that can't be
 // spawned has failed to start. It holds the lock meanwhile, so that killChildren
 // comes before the child, which is refused then, or after.
 func (s *server) startChild(a supervision.StartChild) {
-	if _, busy := s.releasing[a.ID]; busy {
-		s.releasing[a.ID] = &a
+	if rel := s.releasing[a.ID]; rel != nil {
+		rel.waiting = &a
 		return
 	}
-	if a.Generation > 1 {
-		s.log.Info("restarting", "server", a.ID, "restarts", a.Generation-1, "supervisor", s.self.Name())
+	if a.Restarts > 0 {
+		s.log.Info("restarting", "server", a.ID, "restarts", a.Restarts, "supervisor", s.self.Name())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,7 +50,10 @@ func (s *server) startChild(a supervision.StartChild) {
 	}
 	child := s.spec[a.ID]
 	r := &running{server: s, id: a.ID, generation: a.Generation}
-	p, err := s.sys.Spawn(a.ID, child.runnable(), genserver.SpawnOptions{Scope: child.Scope, Watcher: r})
+	if child.added {
+		s.nest.add(child.clusterNames())
+	}
+	p, err := s.sys.Spawn(a.ID, r.runnable(child.Child), genserver.SpawnOptions{Scope: child.Scope, Watcher: r})
 	if err != nil { // no process will tell of it
 		s.log.Error("server did not start", "server", a.ID, "reason", err)
 		s.tell(supervision.StartFailed{ID: a.ID, Generation: a.Generation, Reason: err})
@@ -48,17 +63,18 @@ func (s *server) startChild(a supervision.StartChild) {
 	s.children[a.ID] = r
 }
 
-// runnable is the child's Run, told of the supervisor above it.
-func (c Child) runnable() genserver.Runnable {
+// runnable is the child's Run; a supervisor is told of the one above it.
+func (r *running) runnable(c Child) genserver.Runnable {
 	if spec, ok := c.Run.(Spec); ok {
-		return nested(spec)
+		r.nest = &nest{outer: r.server.nest}
+		return config{Spec: spec, nest: r.nest}
 	}
 	return c.Run
 }
 
 func (s *server) stopChild(a supervision.StopChild) {
-	if s.releasing[a.ID] != nil {
-		s.releasing[a.ID] = nil
+	if rel := s.releasing[a.ID]; rel != nil && rel.waiting != nil {
+		rel.waiting = nil
 		s.tell(supervision.StartFailed{ID: a.ID, Generation: a.Generation, Reason: genserver.Shutdown})
 		return
 	}
@@ -119,6 +135,9 @@ func (r *running) ProcessExited(_ *genserver.Process, reason error) {
 	delete(s.children, r.id)
 	started := r.started
 	s.mu.Unlock()
+	if r.nest != nil {
+		s.inbox.put(func() { s.releaseNest(r) })
+	}
 	if !started {
 		s.tell(supervision.StartFailed{ID: r.id, Generation: r.generation, Reason: reason})
 		return

@@ -15,39 +15,45 @@ const typeName = "civitas.Supervisor"
 // serverType is the server that every supervisor is.
 var serverType = genserver.Define(typeName, start,
 	genserver.HandleInfo((*server).wake),
+	genserver.HandleCall((*server).whichChildren),
+	genserver.HandleCall((*server).countChildren),
+	genserver.HandleCallLater((*server).startOne),
+	genserver.HandleCallLater((*server).terminateOne),
+	genserver.HandleCallLater((*server).restartOne),
+	genserver.HandleCallLater((*server).deleteOne),
 	genserver.HandleTerminate((*server).terminate))
 
 // config is what a supervisor is started with.
 type config struct {
 	Spec
-	// nested: the supervisor above gives the cluster-wide names back.
-	nested bool
+	// nest is set below another supervisor, which gives the cluster-wide names
+	// of the Spec back.
+	nest *nest
 }
-
-// nested is a Spec below another supervisor.
-type nested Spec
 
 // GenServer makes it a genserver.Runnable.
-func (n nested) GenServer() genserver.Spec {
-	return serverType.With(config{Spec: Spec(n), nested: true})
-}
+func (c config) GenServer() genserver.Spec { return serverType.With(c) }
 
 // server carries out what the decision core orders, and tells it what came of
 // it. What mu does not guard belongs to whoever has the turn.
 type server struct {
-	spec   map[string]Child
-	nested bool
-	core   *supervision.Core
-	inbox  *inbox
-	sys    *genserver.System
-	self   *genserver.Process
-	log    *slog.Logger
-	began  time.Time
-	final  supervision.Action // the core's last word
+	spec  map[string]kept
+	types map[string]genserver.Type // for StartChild
+	nest  *nest                     // nil in a root
+	core  *supervision.Core
+	inbox *inbox
+	sys   *genserver.System
+	self  *genserver.Process
+	log   *slog.Logger
+	began time.Time
+	final supervision.Action // the core's last word
 
-	// releasing are the children whose names are being given back, with the
-	// start that waits for that.
-	releasing map[string]*supervision.StartChild
+	supervisors int                    // among the children
+	token       uint64                 // of the last request
+	replies     map[uint64]func(error) // to requests that are not answered yet
+
+	// releasing are the children whose names are being given back.
+	releasing map[string]*releasing
 
 	mu       sync.Mutex
 	children map[string]*running
@@ -67,20 +73,25 @@ func start(ctx *genserver.Context, cfg config) (*server, error) {
 		return nil, err
 	}
 	s := &server{
-		spec:      make(map[string]Child, len(cfg.Children)),
-		nested:    cfg.nested,
+		spec:      make(map[string]kept, len(cfg.Children)),
+		types:     make(map[string]genserver.Type, len(cfg.Types)),
+		nest:      cfg.nest,
 		core:      core,
 		inbox:     newInbox(ctx.Process()),
 		sys:       ctx.System(),
 		self:      ctx.Process(),
 		log:       ctx.System().Logger(),
 		began:     time.Now(),
-		releasing: map[string]*supervision.StartChild{},
+		releasing: map[string]*releasing{},
+		replies:   map[uint64]func(error){},
 		children:  make(map[string]*running, len(cfg.Children)),
 		timers:    map[uint64]*time.Timer{},
 	}
 	for _, c := range cfg.Children {
-		s.spec[c.Name] = c
+		s.keep(c, false)
+	}
+	for _, t := range cfg.Types {
+		s.types[t.Name()] = t
 	}
 	if !spec.CanEscalate() {
 		s.log.Warn("the backoff keeps a child that always crashes below the restart limit for ever",
@@ -121,6 +132,23 @@ func (s *server) await(ctx context.Context, giveUp supervision.Event) {
 	}
 }
 
+// keep notes a child; added ones were not in the Spec.
+func (s *server) keep(c Child, added bool) kept {
+	k := kept{Child: c, restart: c.restart(), added: added}
+	s.spec[c.Name] = k
+	if k.isSupervisor() {
+		s.supervisors++
+	}
+	return k
+}
+
+func (s *server) drop(id string) {
+	if s.spec[id].isSupervisor() {
+		s.supervisors--
+	}
+	delete(s.spec, id)
+}
+
 // verdict is the error that the core's last word amounts to.
 func (s *server) verdict() error {
 	switch f := s.final.(type) {
@@ -152,6 +180,12 @@ func (s *server) step(e supervision.Event) {
 			s.cancelTimer(a.Token)
 		case supervision.Release:
 			s.release(a.ID)
+		case supervision.Forget:
+			s.drop(a.ID)
+		case supervision.Reply:
+			reply := s.replies[a.Token]
+			delete(s.replies, a.Token)
+			reply(a.Err)
 		case supervision.Started:
 		default:
 			s.final = a

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -32,6 +33,9 @@ type Spec struct {
 	Backoff Backoff
 	// Children are started in this order and stopped in reverse.
 	Children []Child
+	// Types are what [StartChild] may name where it has no Run, which is what
+	// callers on other nodes do. Default none.
+	Types []genserver.Type
 }
 
 // NoRestarts is a [Spec].MaxRestarts of none: the first crash escalates.
@@ -105,6 +109,20 @@ const (
 // String is the restart type's name in OTP and in topology files.
 func (r Restart) String() string { return supervision.Restart(r).String() }
 
+// MarshalText is the restart type's name.
+func (r Restart) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads the restart type's name.
+func (r *Restart) UnmarshalText(text []byte) error {
+	for _, known := range []Restart{Permanent, Transient, Temporary} {
+		if string(text) == known.String() {
+			*r = known
+			return nil
+		}
+	}
+	return fmt.Errorf("restart: %q is none of permanent, transient, temporary", text)
+}
+
 // Backoff is the wait before a restart; the zero value does not wait, as in
 // OTP. A child's attempts are forgotten once it has run for the restart window,
 // or twice its last wait if that is longer.
@@ -165,21 +183,20 @@ func (s Spec) core() supervision.Spec {
 		core.Window = DefaultRestartWindow
 	}
 	for _, c := range s.Children {
-		core.Children = append(core.Children, supervision.Child{
-			ID:       c.Name,
-			Restart:  supervision.Restart(c.Restart),
-			Shutdown: c.shutdown(),
-		})
+		core.Children = append(core.Children, kept{Child: c, restart: c.restart()}.core())
 	}
 	return core
 }
 
+func (c Child) restart() supervision.Restart { return supervision.Restart(c.Restart) }
+
+func (c Child) isSupervisor() bool { return c.Run.GenServer().TypeName() == typeName }
+
 func (c Child) shutdown() supervision.Shutdown {
-	isSupervisor := c.Run.GenServer().TypeName() == typeName
 	switch {
 	case c.Shutdown == BrutalKill:
 		return supervision.Brutal
-	case c.Shutdown == Infinity, c.Shutdown == 0 && isSupervisor:
+	case c.Shutdown == Infinity, c.Shutdown == 0 && c.isSupervisor():
 		return supervision.Infinite
 	case c.Shutdown == 0:
 		return supervision.Shutdown(DefaultShutdown)

@@ -17,6 +17,13 @@ func (s Spec) Validate() error {
 	return errors.Join(v.faults...)
 }
 
+// Validate checks one child, and the whole tree below it.
+func (c Child) Validate() error {
+	v := validation{names: map[string]string{}}
+	v.child("child", c)
+	return errors.Join(v.faults...)
+}
+
 // validation gathers the faults of one tree.
 type validation struct {
 	faults []error
@@ -39,6 +46,11 @@ func (v *validation) spec(path string, s Spec) {
 		v.fault(path+"RestartWindow", "%v is negative", s.RestartWindow)
 	}
 	v.backoff(path+"Backoff.", s.Backoff)
+	for i, t := range s.Types {
+		if t == nil {
+			v.fault(fmt.Sprintf("%sTypes[%d]", path, i), "nil")
+		}
+	}
 	for i, c := range s.Children {
 		v.child(fmt.Sprintf("%sChildren[%d]", path, i), c)
 	}

@@ -14,10 +14,13 @@ type Action interface {
 
 // StartChild orders a new generation of a child. No other generation of it
 // lives, as far as the events told. A generation's number is one more than the
-// last one's, the first is 1.
+// last one's; the first is 1, or where children were forgotten before, more than
+// any of theirs, so that no late answer is taken for another child's.
 type StartChild struct {
 	ID         string
 	Generation uint64
+	// Restarts is how often the child was started before.
+	Restarts uint64
 }
 
 // StopChild orders a child to stop, also one whose start is not answered yet.
@@ -45,6 +48,23 @@ type CancelTimer struct {
 // again, a StartChild begins anew what Release ended.
 type Release struct {
 	ID string
+}
+
+// Forget says that a child is listed no longer: it was deleted, or it ended and
+// is of a kind that is not kept. A later AddChild may use its ID again.
+type Forget struct {
+	ID string
+	// Reason is why its last generation ended, or did not start; nil if there
+	// was none.
+	Reason error
+}
+
+// Reply answers the request of that token: an [AddChild], [TerminateChild],
+// [RestartChild] or [DeleteChild]. Each is answered once.
+type Reply struct {
+	Token uint64
+	// Err is nil, one of this package's errors, or a [*StartError].
+	Err error
 }
 
 // Started reports that the initial start is complete. It comes at most once,
@@ -76,6 +96,8 @@ func (StopChild) action()   {}
 func (StartTimer) action()  {}
 func (CancelTimer) action() {}
 func (Release) action()     {}
+func (Forget) action()      {}
+func (Reply) action()       {}
 func (Started) action()     {}
 func (Failed) action()      {}
 func (Stopped) action()     {}
@@ -96,7 +118,14 @@ func (a StopChild) String() string {
 func (a StartTimer) String() string  { return fmt.Sprintf("timer %d in %v", a.Token, a.Delay) }
 func (a CancelTimer) String() string { return fmt.Sprintf("cancel timer %d", a.Token) }
 func (a Release) String() string     { return "release " + a.ID }
-func (Started) String() string       { return "STARTED" }
-func (a Failed) String() string      { return fmt.Sprintf("FAILED to start %s: %v", a.ID, a.Reason) }
-func (a Stopped) String() string     { return fmt.Sprintf("STOPPED: %v", a.Reason) }
-func (a Escalate) String() string    { return fmt.Sprintf("ESCALATE: %v", a.Reason) }
+func (a Forget) String() string      { return "forget " + a.ID }
+func (a Reply) String() string {
+	if a.Err != nil {
+		return fmt.Sprintf("answer %d: %v", a.Token, a.Err)
+	}
+	return fmt.Sprintf("answer %d: ok", a.Token)
+}
+func (Started) String() string    { return "STARTED" }
+func (a Failed) String() string   { return fmt.Sprintf("FAILED to start %s: %v", a.ID, a.Reason) }
+func (a Stopped) String() string  { return fmt.Sprintf("STOPPED: %v", a.Reason) }
+func (a Escalate) String() string { return fmt.Sprintf("ESCALATE: %v", a.Reason) }

@@ -142,17 +142,25 @@ func (s Spec) validate() error {
 	seen := make(map[string]int, len(s.Children))
 	for i, ch := range s.Children {
 		first, twice := seen[ch.ID]
-		switch {
-		case ch.ID == "":
-			return fmt.Errorf("children[%d]: id is empty", i)
-		case twice:
+		if twice {
 			return fmt.Errorf("children[%d]: id %q is that of children[%d] too", i, ch.ID, first)
-		case ch.Restart > Temporary:
-			return fmt.Errorf("children[%d] %q: restart: %d is none", i, ch.ID, ch.Restart)
-		case ch.Shutdown < Infinite:
-			return fmt.Errorf("children[%d] %q: shutdown: %v is negative", i, ch.ID, ch.Shutdown)
+		}
+		if err := ch.validate(); err != nil {
+			return fmt.Errorf("children[%d]%w", i, err)
 		}
 		seen[ch.ID] = i
+	}
+	return nil
+}
+
+func (ch Child) validate() error {
+	switch {
+	case ch.ID == "":
+		return fmt.Errorf(": id is empty")
+	case ch.Restart > Temporary:
+		return fmt.Errorf(" %q: restart: %d is none", ch.ID, ch.Restart)
+	case ch.Shutdown < Infinite:
+		return fmt.Errorf(" %q: shutdown: %v is negative", ch.ID, ch.Shutdown)
 	}
 	return nil
 }
