@@ -27,7 +27,8 @@ type (
 	// once its init has returned. A child that does not start is not kept, and
 	// costs nothing of the restart limit. The error is ErrAlreadyStarted,
 	// ErrAlreadyPresent (by a child that is down), ErrBadChild, ErrChildFailed,
-	// ErrTerminated or ErrStopping.
+	// ErrTerminated or ErrStopping; of a Dynamic also ErrMaxChildren,
+	// ErrMaxSpawns or ErrVetoed.
 	//
 	// What is added this way is forgotten when the supervisor itself is
 	// restarted, as in OTP.
@@ -50,6 +51,9 @@ type (
 		Shutdown time.Duration `json:"shutdown,omitempty"`
 		// Scope is as in Child; between nodes 0 is Local and 1 is Cluster.
 		Scope genserver.Scope `json:"scope,omitempty"`
+		// Tell has the calling server, which must be one, told by a ChildEnded
+		// once the child has ended and is listed no longer.
+		Tell bool `json:"tell,omitempty"`
 	}
 
 	// TerminateChild asks for the end of a child, and answers once it has
@@ -77,6 +81,16 @@ type (
 	DeleteChild struct {
 		genserver.Returns[struct{}]
 		Name string `json:"name"`
+	}
+
+	// ChildEnded is an info for a server whose StartChild asked to Tell: its
+	// child has ended for good, with its supervisor at the latest. It comes at
+	// most once, and not if the supervisor is killed.
+	ChildEnded struct {
+		genserver.Signal
+		Name       string `json:"name"`
+		Supervisor string `json:"supervisor"`
+		Reason     string `json:"reason,omitempty"`
 	}
 )
 
@@ -139,6 +153,9 @@ func (RestartChild) Op() string { return "restart_child" }
 // Op is the message's name on the wire.
 func (DeleteChild) Op() string { return "delete_child" }
 
+// Op is the message's name on the wire.
+func (ChildEnded) Op() string { return "child_ended" }
+
 // A supervisor's answers to requests that it can't meet. They match with
 // errors.Is on any node; the text names the child.
 var (
@@ -159,6 +176,16 @@ var (
 	ErrChildFailed = genserver.NewError("supervisor.child_failed", "child did not start")
 	// ErrTerminated means that the child's end was asked for before it was up.
 	ErrTerminated = genserver.NewError("supervisor.terminated", "terminated before it was up")
+	// ErrMaxChildren means that a Dynamic has as many children as it may.
+	ErrMaxChildren = genserver.NewError("supervisor.max_children", "no child more at a time")
+	// ErrMaxSpawns means that a Dynamic has started as many as it ever may.
+	ErrMaxSpawns = genserver.NewError("supervisor.max_spawns", "no spawn more")
+	// ErrVetoed means that a Dynamic's Veto refused the child; the text has its
+	// error.
+	ErrVetoed = genserver.NewError("supervisor.vetoed", "vetoed")
+	// ErrDynamic means that a Dynamic keeps no child that has ended, which
+	// could be restarted or deleted.
+	ErrDynamic = genserver.NewError("supervisor.dynamic", "a dynamic supervisor keeps none that ended")
 	// ErrStopping means that the supervisor ends, and starts nothing any more.
 	ErrStopping = genserver.NewError("supervisor.stopping", "the supervisor is stopping")
 )
@@ -172,6 +199,9 @@ var answers = map[error]*genserver.Error{
 	supervision.ErrRestarting:     ErrRestarting,
 	supervision.ErrTerminated:     ErrTerminated,
 	supervision.ErrStopping:       ErrStopping,
+	supervision.ErrMaxChildren:    ErrMaxChildren,
+	supervision.ErrMaxSpawns:      ErrMaxSpawns,
+	supervision.ErrDynamic:        ErrDynamic,
 }
 
 // answer is a core's error as the caller of a request about a child gets it.
@@ -243,10 +273,33 @@ func (s *server) startOne(ctx *genserver.Context, m StartChild, reply genserver.
 	if err != nil {
 		return about(ErrBadChild, m.Name, err)
 	}
+	var spawner *genserver.Ref
+	if m.Tell {
+		from := ctx.From()
+		if spawner = &from; from.Name() == "" {
+			return about(ErrBadChild, m.Name, errors.New("tell: the caller is no server"))
+		}
+	}
+	if err := s.ask(m); err != nil {
+		return about(ErrVetoed, m.Name, err)
+	}
 	added := s.keep(child, true)
-	return s.request(ctx, s.started(m.Name, reply), func(token uint64) supervision.Event {
+	return s.request(ctx, s.started(m.Name, spawner, reply), func(token uint64) supervision.Event {
 		return supervision.AddChild{Token: token, Child: added.core()}
 	})
+}
+
+// ask asks the veto. Its panic is a refusal.
+func (s *server) ask(m StartChild) (err error) {
+	if s.veto == nil {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return s.veto(m)
 }
 
 // child is the Child that the message describes.
@@ -276,7 +329,7 @@ func (m StartChild) child(types map[string]genserver.Type) (Child, error) {
 }
 
 func (s *server) restartOne(ctx *genserver.Context, m RestartChild, reply genserver.Reply[Started]) error {
-	return s.request(ctx, s.started(m.Name, reply), func(token uint64) supervision.Event {
+	return s.request(ctx, s.started(m.Name, nil, reply), func(token uint64) supervision.Event {
 		return supervision.RestartChild{Token: token, ID: m.Name}
 	})
 }
@@ -295,19 +348,25 @@ func (s *server) deleteOne(ctx *genserver.Context, m DeleteChild, reply genserve
 
 // request has the core decide about a request; reply takes its answer, which
 // may come in a later turn.
-func (s *server) request(_ *genserver.Context, reply func(error), event func(token uint64) supervision.Event) error {
+func (s *server) request(ctx *genserver.Context, reply func(error), event func(token uint64) supervision.Event) error {
+	s.turn = ctx
 	s.token++
 	s.replies[s.token] = reply
 	s.step(event(s.token))
 	return s.verdict()
 }
 
-// started answers with the process that was started.
-func (s *server) started(name string, reply genserver.Reply[Started]) func(error) {
+// started answers with the process that was started. The spawner, if there is
+// one, is told of its end from then on.
+func (s *server) started(name string, spawner *genserver.Ref, reply genserver.Reply[Started]) func(error) {
 	return func(err error) {
 		if err != nil {
 			reply.Fail(answer(name, err))
 			return
+		}
+		if k := s.spec[name]; k.added && k.spawner == nil && spawner != nil {
+			k.spawner = spawner
+			s.spec[name] = k
 		}
 		reply.Send(Started{Name: name, Generation: s.processOf(name)})
 	}

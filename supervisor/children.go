@@ -25,6 +25,7 @@ type kept struct {
 	Child
 	restart supervision.Restart // defaults resolved
 	added   bool                // by a request
+	spawner *genserver.Ref      // to be told of the end; nil if it isn't to be
 }
 
 func (k kept) core() supervision.Child {
@@ -65,11 +66,17 @@ func (s *server) startChild(a supervision.StartChild) {
 
 // runnable is the child's Run; a supervisor is told of the one above it.
 func (r *running) runnable(c Child) genserver.Runnable {
-	if spec, ok := c.Run.(Spec); ok {
-		r.nest = &nest{outer: r.server.nest}
-		return config{Spec: spec, nest: r.nest}
+	below := &nest{outer: r.server.nest}
+	switch run := c.Run.(type) {
+	case Spec:
+		r.nest = below
+		return config{Spec: run, nest: below}
+	case Dynamic:
+		r.nest = below
+		return run.config(below)
+	default:
+		return c.Run
 	}
-	return c.Run
 }
 
 func (s *server) stopChild(a supervision.StopChild) {

@@ -26,6 +26,7 @@ var serverType = genserver.Define(typeName, start,
 // config is what a supervisor is started with.
 type config struct {
 	Spec
+	dynamic *Dynamic // what Spec was made of, if it was
 	// nest is set below another supervisor, which gives the cluster-wide names
 	// of the Spec back.
 	nest *nest
@@ -37,16 +38,19 @@ func (c config) GenServer() genserver.Spec { return serverType.With(c) }
 // server carries out what the decision core orders, and tells it what came of
 // it. What mu does not guard belongs to whoever has the turn.
 type server struct {
-	spec  map[string]kept
-	types map[string]genserver.Type // for StartChild
-	nest  *nest                     // nil in a root
-	core  *supervision.Core
-	inbox *inbox
-	sys   *genserver.System
-	self  *genserver.Process
-	log   *slog.Logger
-	began time.Time
-	final supervision.Action // the core's last word
+	spec    map[string]kept
+	types   map[string]genserver.Type // for StartChild
+	nest    *nest                     // nil in a root
+	restart Restart                   // where a child does not say
+	veto    func(StartChild) error    // of a Dynamic; may be nil
+	turn    *genserver.Context        // of the turn under way
+	core    *supervision.Core
+	inbox   *inbox
+	sys     *genserver.System
+	self    *genserver.Process
+	log     *slog.Logger
+	began   time.Time
+	final   supervision.Action // the core's last word
 
 	supervisors int                    // among the children
 	token       uint64                 // of the last request
@@ -64,10 +68,13 @@ type server struct {
 // start is the supervisor's init: it returns once all children have started,
 // or none is left.
 func start(ctx *genserver.Context, cfg config) (*server, error) {
-	if err := cfg.Validate(); err != nil {
+	validate, spec := cfg.Validate, cfg.core()
+	if cfg.dynamic != nil {
+		validate, spec = cfg.dynamic.Validate, cfg.dynamic.core()
+	}
+	if err := validate(); err != nil {
 		return nil, err
 	}
-	spec := cfg.core()
 	core, err := supervision.New(spec)
 	if err != nil {
 		return nil, err
@@ -76,6 +83,8 @@ func start(ctx *genserver.Context, cfg config) (*server, error) {
 		spec:      make(map[string]kept, len(cfg.Children)),
 		types:     make(map[string]genserver.Type, len(cfg.Types)),
 		nest:      cfg.nest,
+		restart:   Permanent,
+		turn:      ctx,
 		core:      core,
 		inbox:     newInbox(ctx.Process()),
 		sys:       ctx.System(),
@@ -86,6 +95,9 @@ func start(ctx *genserver.Context, cfg config) (*server, error) {
 		replies:   map[uint64]func(error){},
 		children:  make(map[string]*running, len(cfg.Children)),
 		timers:    map[uint64]*time.Timer{},
+	}
+	if cfg.dynamic != nil {
+		s.restart, s.veto = Transient, cfg.dynamic.Veto
 	}
 	for _, c := range cfg.Children {
 		s.keep(c, false)
@@ -104,7 +116,8 @@ func start(ctx *genserver.Context, cfg config) (*server, error) {
 }
 
 // wake handles what has gathered in the inbox.
-func (s *server) wake(*genserver.Context, wake) error {
+func (s *server) wake(ctx *genserver.Context, _ wake) error {
+	s.turn = ctx
 	s.inbox.run()
 	return s.verdict()
 }
@@ -112,9 +125,13 @@ func (s *server) wake(*genserver.Context, wake) error {
 // terminate stops the children in reverse order. If the supervisor has not
 // finished when it is killed itself, its children are killed with it.
 func (s *server) terminate(ctx *genserver.Context, reason error) {
+	s.turn = ctx
 	stop := supervision.Stop{Reason: reason}
 	s.step(stop)
 	s.await(ctx, stop)
+	for id := range s.spec { // those that a static supervisor keeps to its end
+		s.drop(id, reason)
+	}
 }
 
 // await keeps the turn until the supervisor runs, or has nothing left to end.
@@ -134,7 +151,7 @@ func (s *server) await(ctx context.Context, giveUp supervision.Event) {
 
 // keep notes a child; added ones were not in the Spec.
 func (s *server) keep(c Child, added bool) kept {
-	k := kept{Child: c, restart: c.restart(), added: added}
+	k := kept{Child: c, restart: c.Restart.core(s.restart), added: added}
 	s.spec[c.Name] = k
 	if k.isSupervisor() {
 		s.supervisors++
@@ -142,11 +159,23 @@ func (s *server) keep(c Child, added bool) kept {
 	return k
 }
 
-func (s *server) drop(id string) {
-	if s.spec[id].isSupervisor() {
+// drop forgets a child, and tells its spawner.
+func (s *server) drop(id string, reason error) {
+	child := s.spec[id]
+	delete(s.spec, id)
+	if child.isSupervisor() {
 		s.supervisors--
 	}
-	delete(s.spec, id)
+	if child.spawner == nil {
+		return
+	}
+	ended := ChildEnded{Name: id, Supervisor: s.self.Name()}
+	if reason != nil {
+		ended.Reason = reason.Error()
+	}
+	if err := child.spawner.Send(s.turn, ended); err != nil {
+		s.log.Warn("spawner was not told", "server", id, "spawner", child.spawner, "error", err)
+	}
 }
 
 // verdict is the error that the core's last word amounts to.
@@ -181,7 +210,7 @@ func (s *server) step(e supervision.Event) {
 		case supervision.Release:
 			s.release(a.ID)
 		case supervision.Forget:
-			s.drop(a.ID)
+			s.drop(a.ID, a.Reason)
 		case supervision.Reply:
 			reply := s.replies[a.Token]
 			delete(s.replies, a.Token)

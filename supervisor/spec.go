@@ -46,10 +46,10 @@ type Child struct {
 	// Name is the server's name, unique on its node, or in its cluster with
 	// the Scope Cluster.
 	Name string
-	// Run is what runs: a Type's With, or a Spec of another supervisor.
+	// Run is what runs: a Type's With, or another supervisor, a Spec or a Dynamic.
 	Run genserver.Runnable
 	// Restart says which of its ends the child is restarted after. Default
-	// Permanent.
+	// Permanent below a Spec, Transient below a Dynamic.
 	Restart Restart
 	// Shutdown is how long the child may take to stop before it is killed.
 	// Default 5 s, and Infinity for a supervisor; BrutalKill kills at once.
@@ -96,18 +96,29 @@ type Restart uint8
 
 // The restart types, as in OTP.
 const (
+	// DefaultRestart is Permanent below a [Spec], Transient below a [Dynamic].
+	DefaultRestart Restart = iota
 	// Permanent children are always restarted.
-	Permanent = Restart(supervision.Permanent)
+	Permanent
 	// Transient children are restarted after a crash, but not after the
 	// reasons genserver.Normal and genserver.Shutdown.
-	Transient = Restart(supervision.Transient)
+	Transient
 	// Temporary children are never restarted, not even when a sibling's crash
 	// is what stopped them.
-	Temporary = Restart(supervision.Temporary)
+	Temporary
 )
 
-// String is the restart type's name in OTP and in topology files.
-func (r Restart) String() string { return supervision.Restart(r).String() }
+// String is the restart type's name in OTP and in topology files. That of
+// DefaultRestart is permanent, which it is in a tree.
+func (r Restart) String() string { return r.core(Permanent).String() }
+
+// core is the decision core's, with a default for none.
+func (r Restart) core(byDefault Restart) supervision.Restart {
+	if r == DefaultRestart {
+		r = byDefault
+	}
+	return supervision.Restart(r - Permanent)
+}
 
 // MarshalText is the restart type's name.
 func (r Restart) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
@@ -183,12 +194,10 @@ func (s Spec) core() supervision.Spec {
 		core.Window = DefaultRestartWindow
 	}
 	for _, c := range s.Children {
-		core.Children = append(core.Children, kept{Child: c, restart: c.restart()}.core())
+		core.Children = append(core.Children, kept{Child: c, restart: c.Restart.core(Permanent)}.core())
 	}
 	return core
 }
-
-func (c Child) restart() supervision.Restart { return supervision.Restart(c.Restart) }
 
 func (c Child) isSupervisor() bool { return c.Run.GenServer().TypeName() == typeName }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/internal/name"
 	"github.com/civitas-go/civitas/internal/supervision"
 )
@@ -46,13 +47,28 @@ func (v *validation) spec(path string, s Spec) {
 		v.fault(path+"RestartWindow", "%v is negative", s.RestartWindow)
 	}
 	v.backoff(path+"Backoff.", s.Backoff)
-	for i, t := range s.Types {
+	v.types(path, s.Types)
+	for i, c := range s.Children {
+		v.child(fmt.Sprintf("%sChildren[%d]", path, i), c)
+	}
+}
+
+// dynamic checks a Dynamic, which has much of a Spec.
+func (v *validation) dynamic(path string, d Dynamic) {
+	v.spec(path, d.spec())
+	if d.MaxChildren < 0 {
+		v.fault(path+"MaxChildren", "%d is negative", d.MaxChildren)
+	}
+	if d.MaxSpawns < 0 {
+		v.fault(path+"MaxSpawns", "%d is negative", d.MaxSpawns)
+	}
+}
+
+func (v *validation) types(path string, types []genserver.Type) {
+	for i, t := range types {
 		if t == nil {
 			v.fault(fmt.Sprintf("%sTypes[%d]", path, i), "nil")
 		}
-	}
-	for i, c := range s.Children {
-		v.child(fmt.Sprintf("%sChildren[%d]", path, i), c)
 	}
 }
 
@@ -103,6 +119,11 @@ func (v *validation) child(path string, c Child) {
 			v.fault(path+".Scope", "a supervisor's name is its node's; give its children the scope")
 		}
 		v.spec(path+".", run)
+	case Dynamic:
+		if c.Scope == Cluster {
+			v.fault(path+".Scope", "a supervisor's name is its node's; give its children the scope")
+		}
+		v.dynamic(path+".", run)
 	default:
 		if run.GenServer().TypeName() == "" {
 			v.fault(path+".Run", "the zero Spec; use a Type's With")

@@ -13,6 +13,11 @@ var (
 	ErrAlreadyPresent = errors.New("already present")
 	ErrRunning        = errors.New("running")
 	ErrRestarting     = errors.New("restarting")
+	// ErrDynamic refuses to restart or delete where no child is kept that is
+	// down for good; OTP's simple_one_for_one.
+	ErrDynamic     = errors.New("dynamic")
+	ErrMaxChildren = errors.New("max children reached")
+	ErrMaxSpawns   = errors.New("max spawns reached")
 	// ErrTerminated is for one who waits for a start, when somebody else asks
 	// for the child's end.
 	ErrTerminated = errors.New("terminated meanwhile")
@@ -43,6 +48,10 @@ func (c *Core) MayAdd(id string) error {
 		return ErrAlreadyStarted
 	case ch != nil:
 		return ErrAlreadyPresent
+	case c.spec.MaxChildren > 0 && len(c.index) >= c.spec.MaxChildren:
+		return ErrMaxChildren
+	case c.spec.MaxSpawns > 0 && c.spawns >= c.spec.MaxSpawns:
+		return ErrMaxSpawns
 	}
 	return nil
 }
@@ -61,6 +70,7 @@ func (c *Core) add(e AddChild) {
 	}
 	ch := c.insert(e.Child)
 	ch.fresh = true
+	c.spawns++
 	c.request(ch, e.Token)
 }
 
@@ -105,6 +115,8 @@ func (c *Core) restart(e RestartChild) {
 	ch := c.index[e.ID]
 	var err error
 	switch {
+	case c.spec.Dynamic:
+		err = ErrDynamic
 	case ch == nil:
 		err = ErrNotFound
 	case !c.serving():
@@ -122,7 +134,10 @@ func (c *Core) restart(e RestartChild) {
 func (c *Core) delete(e DeleteChild) {
 	ch := c.index[e.ID]
 	err := ErrNotFound
-	if ch != nil {
+	switch {
+	case c.spec.Dynamic:
+		err = ErrDynamic
+	case ch != nil:
 		err = ch.busy()
 	}
 	if err == nil {

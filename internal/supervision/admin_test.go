@@ -33,6 +33,9 @@ type requests struct {
 
 func (w *requests) live() error {
 	spec := Spec{Strategy: Strategy(w.Intn(3)), MaxRestarts: w.Intn(20), Window: time.Second}
+	if w.Intn(3) == 0 {
+		spec.Strategy, spec.Dynamic, spec.MaxChildren, spec.MaxSpawns = OneForOne, true, w.Intn(4), 30*w.Intn(2)
+	}
 	if w.Intn(2) == 0 {
 		spec.Backoff = Backoff{Growth: Constant, Base: time.Second}
 	}

@@ -9,6 +9,7 @@ type Core struct {
 	spec        Spec
 	index       map[string]*child
 	first, last *child            // of the children in start order
+	spawns      int               // how many were added, ever
 	running     int               // how many of them are up
 	live        int               // how many of them are
 	floor       uint64            // the highest generation of those forgotten
@@ -146,6 +147,13 @@ func (c *Core) end(final Action) {
 		}
 	}
 	c.cursor = c.last
+	if c.spec.Dynamic {
+		for ch := range c.backward() {
+			if ch.status != StatusStopping {
+				c.halt(ch)
+			}
+		}
+	}
 }
 
 // advance takes the next step of whatever order of things is under way: only
@@ -155,7 +163,7 @@ func (c *Core) advance() {
 	case PhaseStarting, PhaseRunning:
 		c.advanceRound()
 	case PhaseStopping:
-		if c.haltNext(func(*child) bool { return true }) {
+		if c.live == 0 || !c.spec.Dynamic && c.haltNext(func(*child) bool { return true }) {
 			c.phase = PhaseDone
 			c.emit(c.final)
 		}
@@ -314,7 +322,7 @@ func (c *Core) settle(ch *child) {
 		ch.held = false
 		c.emit(Release{ID: ch.ID})
 	}
-	if ch.Restart == Temporary || ch.fresh {
+	if ch.Restart == Temporary || ch.fresh || c.spec.Dynamic {
 		c.remove(ch)
 	}
 	c.conclude(ch)

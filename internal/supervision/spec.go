@@ -25,6 +25,15 @@ type Spec struct {
 	Rand func() float64
 	// Children in the order they are started.
 	Children []Child
+	// Dynamic is a supervisor all of whose children are added: they are
+	// OneForOne, forgotten once they end for good, and stopped all at once.
+	// OTP's simple_one_for_one.
+	Dynamic bool
+	// MaxChildren is how many children there may be at a time; 0 for no limit.
+	MaxChildren int
+	// MaxSpawns is how many children may ever be added, whatever became of
+	// them; 0 for no limit. Restarts are not counted.
+	MaxSpawns int
 }
 
 // Child is what the core must know of a child to decide about it.
@@ -133,6 +142,12 @@ func (s Spec) validate() error {
 		return fmt.Errorf("max restarts: %d is negative", s.MaxRestarts)
 	case s.Window <= 0 && (s.MaxRestarts > 0 || s.Window < 0):
 		return fmt.Errorf("window: %v is not positive", s.Window)
+	case s.Dynamic && (s.Strategy != OneForOne || len(s.Children) > 0):
+		return fmt.Errorf("dynamic: with a strategy or children")
+	case s.MaxChildren < 0:
+		return fmt.Errorf("max children: %d is negative", s.MaxChildren)
+	case s.MaxSpawns < 0:
+		return fmt.Errorf("max spawns: %d is negative", s.MaxSpawns)
 	case s.Backoff.Jitter > 0 && s.Rand == nil:
 		return fmt.Errorf("rand: a backoff with jitter needs one")
 	}

@@ -253,6 +253,12 @@ func (tr *trace) parseSpec(args []string) (err error) {
 	for _, arg := range args {
 		key, value, _ := strings.Cut(arg, "=")
 		switch key {
+		case "dynamic":
+			tr.spec.Dynamic = true
+		case "children":
+			tr.spec.MaxChildren, err = strconv.Atoi(value)
+		case "spawns":
+			tr.spec.MaxSpawns, err = strconv.Atoi(value)
 		case "max":
 			tr.spec.MaxRestarts, err = strconv.Atoi(value)
 		case "window":
