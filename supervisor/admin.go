@@ -51,6 +51,8 @@ type (
 		Shutdown time.Duration `json:"shutdown,omitempty"`
 		// Scope is as in Child; between nodes 0 is Local and 1 is Cluster.
 		Scope genserver.Scope `json:"scope,omitempty"`
+		// Significant is as in Child.
+		Significant bool `json:"significant,omitempty"`
 		// Tell has the calling server, which must be one, told by a ChildEnded
 		// once the child has ended and is listed no longer.
 		Tell bool `json:"tell,omitempty"`
@@ -268,7 +270,7 @@ func (s *server) startOne(ctx *genserver.Context, m StartChild, reply genserver.
 	}
 	child, err := m.child(s.types)
 	if err == nil {
-		err = child.Validate()
+		err = s.check(child)
 	}
 	if err != nil {
 		return about(ErrBadChild, m.Name, err)
@@ -289,6 +291,14 @@ func (s *server) startOne(ctx *genserver.Context, m StartChild, reply genserver.
 	})
 }
 
+// check is Validate with what the supervisor has to say.
+func (s *server) check(c Child) error {
+	v := validation{names: map[string]string{}}
+	v.child("child", c)
+	v.significant("child", c, s.auto, s.restart)
+	return errors.Join(v.faults...)
+}
+
 // ask asks the veto. Its panic is a refusal.
 func (s *server) ask(m StartChild) (err error) {
 	if s.veto == nil {
@@ -304,7 +314,7 @@ func (s *server) ask(m StartChild) (err error) {
 
 // child is the Child that the message describes.
 func (m StartChild) child(types map[string]genserver.Type) (Child, error) {
-	c := Child{Name: m.Name, Run: m.Run, Restart: m.Restart, Shutdown: m.Shutdown, Scope: m.Scope}
+	c := Child{Name: m.Name, Run: m.Run, Restart: m.Restart, Shutdown: m.Shutdown, Scope: m.Scope, Significant: m.Significant}
 	switch {
 	case m.Of == "" && m.Run == nil:
 		return c, errors.New("nothing to run: neither Run nor Of is given")

@@ -29,7 +29,7 @@ type kept struct {
 }
 
 func (k kept) core() supervision.Child {
-	return supervision.Child{ID: k.Name, Restart: k.restart, Shutdown: k.shutdown()}
+	return supervision.Child{ID: k.Name, Restart: k.restart, Shutdown: k.shutdown(), Significant: k.Significant}
 }
 
 // startChild spawns a child, which answers by its watcher; one that can't be

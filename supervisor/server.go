@@ -42,8 +42,9 @@ type server struct {
 	types   map[string]genserver.Type // for StartChild
 	nest    *nest                     // nil in a root
 	restart Restart                   // where a child does not say
-	veto    func(StartChild) error    // of a Dynamic; may be nil
-	turn    *genserver.Context        // of the turn under way
+	auto    AutoShutdown
+	veto    func(StartChild) error // of a Dynamic; may be nil
+	turn    *genserver.Context     // of the turn under way
 	core    *supervision.Core
 	inbox   *inbox
 	sys     *genserver.System
@@ -84,6 +85,7 @@ func start(ctx *genserver.Context, cfg config) (*server, error) {
 		types:     make(map[string]genserver.Type, len(cfg.Types)),
 		nest:      cfg.nest,
 		restart:   Permanent,
+		auto:      cfg.AutoShutdown,
 		turn:      ctx,
 		core:      core,
 		inbox:     newInbox(ctx.Process()),
@@ -185,6 +187,8 @@ func (s *server) verdict() error {
 		return startFailed(f)
 	case supervision.Escalate:
 		return exhausted(f.Reason)
+	case supervision.AutoStopped:
+		return genserver.Stop(genserver.Shutdown)
 	case supervision.Stopped:
 		return genserver.Stop(f.Reason)
 	default:

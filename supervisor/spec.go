@@ -33,6 +33,9 @@ type Spec struct {
 	Backoff Backoff
 	// Children are started in this order and stopped in reverse.
 	Children []Child
+	// AutoShutdown says whether the end of significant children ends the
+	// supervisor. Default NeverShutdown.
+	AutoShutdown AutoShutdown
 	// Types are what [StartChild] may name where it has no Run, which is what
 	// callers on other nodes do. Default none.
 	Types []genserver.Type
@@ -56,7 +59,31 @@ type Child struct {
 	Shutdown time.Duration
 	// Scope is how far the name is known. Default Local.
 	Scope genserver.Scope
+	// Significant is a child that the supervisor's AutoShutdown looks at. It
+	// can't be Permanent. Default false.
+	Significant bool
 }
+
+// AutoShutdown says when a supervisor ends because [Child].Significant ones have
+// ended: by themselves, and not to be restarted. One that a request or a
+// sibling's crash stopped ends nothing. The supervisor stops its other children
+// and ends with the reason genserver.Shutdown, after which only a permanent
+// supervisor is restarted. As in OTP 24.
+type AutoShutdown uint8
+
+// The automatic shutdowns, as in OTP.
+const (
+	// NeverShutdown allows no significant children.
+	NeverShutdown = AutoShutdown(supervision.NeverShutdown)
+	// AnySignificant ends the supervisor with the first one.
+	AnySignificant = AutoShutdown(supervision.AnySignificant)
+	// AllSignificant ends it with the last one that runs, or is about to be
+	// restarted.
+	AllSignificant = AutoShutdown(supervision.AllSignificant)
+)
+
+// String is the name in OTP and in topology files.
+func (a AutoShutdown) String() string { return supervision.AutoShutdown(a).String() }
 
 // Special values of [Child].Shutdown.
 const (
@@ -182,7 +209,8 @@ func (s Spec) core() supervision.Spec {
 			Max:    s.Backoff.Max,
 			Jitter: s.Backoff.Jitter,
 		},
-		Rand: rand.Float64,
+		Rand:         rand.Float64,
+		AutoShutdown: supervision.AutoShutdown(s.AutoShutdown),
 	}
 	switch s.MaxRestarts {
 	case 0:

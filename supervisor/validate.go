@@ -18,13 +18,6 @@ func (s Spec) Validate() error {
 	return errors.Join(v.faults...)
 }
 
-// Validate checks one child, and the whole tree below it.
-func (c Child) Validate() error {
-	v := validation{names: map[string]string{}}
-	v.child("child", c)
-	return errors.Join(v.faults...)
-}
-
 // validation gathers the faults of one tree.
 type validation struct {
 	faults []error
@@ -48,8 +41,13 @@ func (v *validation) spec(path string, s Spec) {
 	}
 	v.backoff(path+"Backoff.", s.Backoff)
 	v.types(path, s.Types)
+	if s.AutoShutdown > AllSignificant {
+		v.fault(path+"AutoShutdown", "%d is no AutoShutdown", s.AutoShutdown)
+	}
 	for i, c := range s.Children {
-		v.child(fmt.Sprintf("%sChildren[%d]", path, i), c)
+		at := fmt.Sprintf("%sChildren[%d]", path, i)
+		v.child(at, c)
+		v.significant(at, c, s.AutoShutdown, Permanent)
 	}
 }
 
@@ -61,6 +59,17 @@ func (v *validation) dynamic(path string, d Dynamic) {
 	}
 	if d.MaxSpawns < 0 {
 		v.fault(path+"MaxSpawns", "%d is negative", d.MaxSpawns)
+	}
+}
+
+// significant checks a child against the supervisor it is to be in.
+func (v *validation) significant(path string, c Child, auto AutoShutdown, byDefault Restart) {
+	switch {
+	case !c.Significant:
+	case c.Restart.core(byDefault) == supervision.Permanent:
+		v.fault(path+".Significant", "%s is permanent; it must be transient or temporary", c.Name)
+	case auto == NeverShutdown:
+		v.fault(path+".Significant", "the supervisor of %s has no AutoShutdown", c.Name)
 	}
 }
 

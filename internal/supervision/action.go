@@ -84,6 +84,13 @@ type Stopped struct {
 	Reason error
 }
 
+// AutoStopped is the final report of a supervisor that ended with its
+// significant children; ID is the last one's. To the supervisor above it is an
+// exit of [ClassShutdown].
+type AutoStopped struct {
+	ID string
+}
+
 // Escalate is the final report of a supervisor that broke its restart limit.
 // To the supervisor above it is an abnormal exit; in OTP it is a shutdown,
 // which a transient supervisor would not be restarted after.
@@ -101,6 +108,7 @@ func (Reply) action()       {}
 func (Started) action()     {}
 func (Failed) action()      {}
 func (Stopped) action()     {}
+func (AutoStopped) action() {}
 func (Escalate) action()    {}
 
 func (a StartChild) String() string { return fmt.Sprintf("start %s#%d", a.ID, a.Generation) }
@@ -125,7 +133,8 @@ func (a Reply) String() string {
 	}
 	return fmt.Sprintf("answer %d: ok", a.Token)
 }
-func (Started) String() string    { return "STARTED" }
-func (a Failed) String() string   { return fmt.Sprintf("FAILED to start %s: %v", a.ID, a.Reason) }
-func (a Stopped) String() string  { return fmt.Sprintf("STOPPED: %v", a.Reason) }
-func (a Escalate) String() string { return fmt.Sprintf("ESCALATE: %v", a.Reason) }
+func (Started) String() string       { return "STARTED" }
+func (a Failed) String() string      { return fmt.Sprintf("FAILED to start %s: %v", a.ID, a.Reason) }
+func (a AutoStopped) String() string { return "STOPPED: significant " + a.ID + " has ended" }
+func (a Stopped) String() string     { return fmt.Sprintf("STOPPED: %v", a.Reason) }
+func (a Escalate) String() string    { return fmt.Sprintf("ESCALATE: %v", a.Reason) }

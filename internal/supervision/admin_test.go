@@ -32,7 +32,7 @@ type requests struct {
 }
 
 func (w *requests) live() error {
-	spec := Spec{Strategy: Strategy(w.Intn(3)), MaxRestarts: w.Intn(20), Window: time.Second}
+	spec := Spec{Strategy: Strategy(w.Intn(3)), MaxRestarts: w.Intn(20), Window: time.Second, AutoShutdown: AutoShutdown(w.Intn(3))}
 	if w.Intn(3) == 0 {
 		spec.Strategy, spec.Dynamic, spec.MaxChildren, spec.MaxSpawns = OneForOne, true, w.Intn(4), 30*w.Intn(2)
 	}
@@ -79,7 +79,7 @@ func (w *requests) event() Event {
 	w.token++
 	switch w.Intn(9) {
 	case 0, 1:
-		return AddChild{Token: w.token, Child: Child{ID: id, Restart: Restart(w.Intn(3)), Shutdown: Brutal}}
+		return AddChild{Token: w.token, Child: Child{ID: id, Restart: Restart(w.Intn(3)), Shutdown: Brutal, Significant: w.Intn(3) == 0}}
 	case 2:
 		return TerminateChild{Token: w.token, ID: id}
 	case 3:

@@ -6,15 +6,18 @@ import (
 
 // Core decides for one supervisor. It is a plain value for one goroutine.
 type Core struct {
-	spec        Spec
-	index       map[string]*child
-	first, last *child            // of the children in start order
-	spawns      int               // how many were added, ever
-	running     int               // how many of them are up
-	live        int               // how many of them are
-	floor       uint64            // the highest generation of those forgotten
-	waits       map[uint64]*child // by the token of their own wait
-	cursor      *child            // how far the stops in reverse have come: what is behind it is down
+	spec            Spec
+	index           map[string]*child
+	first, last     *child            // of the children in start order
+	spawns          int               // how many were added, ever
+	significant     int               // the significant ones that are not down for good
+	lastSignificant string            // the last one that ended by itself
+	autoTimer       uint64            // the token of an automatic shutdown; 0 for none
+	running         int               // how many of them are up
+	live            int               // how many of them are
+	floor           uint64            // the highest generation of those forgotten
+	waits           map[uint64]*child // by the token of their own wait
+	cursor          *child            // how far the stops in reverse have come: what is behind it is down
 
 	phase     Phase
 	final     Action // the report to end with, once Stopping
@@ -138,6 +141,7 @@ func (c *Core) end(final Action) {
 	c.phase = PhaseStopping
 	c.final = final
 	c.cancel(&c.round.timer)
+	c.cancel(&c.autoTimer)
 	c.round = round{}
 	for ch := range c.backward() {
 		c.cancel(&ch.timer)
@@ -224,6 +228,7 @@ func (c *Core) startFailed(e StartFailed) {
 // childrenExited takes exits of one cause.
 func (c *Core) childrenExited(exits ...ChildExited) {
 	var crashed []*child
+	var due bool
 	for _, e := range exits {
 		ch := c.find(e.ID, e.Generation)
 		if ch == nil || !ch.live() {
@@ -241,9 +246,16 @@ func (c *Core) childrenExited(exits ...ChildExited) {
 			crashed = append(crashed, ch)
 		default:
 			c.settle(ch)
+			due = c.significantEnded(ch) || due
 		}
 	}
-	if len(crashed) > 0 {
+	switch {
+	case due:
+		for _, ch := range crashed {
+			c.settle(ch)
+		}
+		c.end(AutoStopped{ID: c.lastSignificant})
+	case len(crashed) > 0:
 		c.crashed(crashed)
 	}
 }
@@ -330,6 +342,13 @@ func (c *Core) settle(ch *child) {
 
 func (c *Core) timerFired(token uint64) {
 	if token == 0 {
+		return
+	}
+	if token == c.autoTimer {
+		c.autoTimer = 0
+		if c.autoDue() {
+			c.end(AutoStopped{ID: c.lastSignificant})
+		}
 		return
 	}
 	if token == c.round.timer {

@@ -66,6 +66,12 @@ func (c *Core) backward() iter.Seq[*child] {
 
 // set changes a child's status, and counts along.
 func (c *Core) set(ch *child, status Status) {
+	if ch.Significant && (ch.status == StatusStopped) != (status == StatusStopped) {
+		c.significant++
+		if status == StatusStopped {
+			c.significant -= 2
+		}
+	}
 	was := ch.live()
 	if ch.status == StatusRunning {
 		c.running--

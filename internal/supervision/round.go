@@ -71,5 +71,6 @@ func (c *Core) advanceRound() {
 	if c.phase == PhaseStarting {
 		c.phase = PhaseRunning
 		c.emit(Started{})
+		c.checkAuto()
 	}
 }

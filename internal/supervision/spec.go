@@ -34,6 +34,9 @@ type Spec struct {
 	// MaxSpawns is how many children may ever be added, whatever became of
 	// them; 0 for no limit. Restarts are not counted.
 	MaxSpawns int
+	// AutoShutdown says whether the end of significant children ends the
+	// supervisor.
+	AutoShutdown AutoShutdown
 }
 
 // Child is what the core must know of a child to decide about it.
@@ -44,6 +47,27 @@ type Child struct {
 	Restart Restart
 	// Shutdown says how the child is stopped.
 	Shutdown Shutdown
+	// Significant is a child that AutoShutdown looks at. It is not Permanent.
+	Significant bool
+}
+
+// AutoShutdown says when a supervisor ends because significant children ended
+// by themselves and are not restarted: not because they were told to, be it
+// for a sibling's crash. As in OTP 24.
+type AutoShutdown uint8
+
+const (
+	// NeverShutdown has no significant children.
+	NeverShutdown AutoShutdown = iota
+	// AnySignificant ends with the first of them.
+	AnySignificant
+	// AllSignificant ends with the last of them that is not down for good.
+	AllSignificant
+)
+
+// String is the name in OTP.
+func (a AutoShutdown) String() string {
+	return word(a, "never", "any_significant", "all_significant")
 }
 
 // Strategy says which children a crash concerns.
@@ -144,6 +168,8 @@ func (s Spec) validate() error {
 		return fmt.Errorf("window: %v is not positive", s.Window)
 	case s.Dynamic && (s.Strategy != OneForOne || len(s.Children) > 0):
 		return fmt.Errorf("dynamic: with a strategy or children")
+	case s.AutoShutdown > AllSignificant:
+		return fmt.Errorf("auto shutdown: %d is none", s.AutoShutdown)
 	case s.MaxChildren < 0:
 		return fmt.Errorf("max children: %d is negative", s.MaxChildren)
 	case s.MaxSpawns < 0:
@@ -160,7 +186,7 @@ func (s Spec) validate() error {
 		if twice {
 			return fmt.Errorf("children[%d]: id %q is that of children[%d] too", i, ch.ID, first)
 		}
-		if err := ch.validate(); err != nil {
+		if err := ch.validate(s.AutoShutdown); err != nil {
 			return fmt.Errorf("children[%d]%w", i, err)
 		}
 		seen[ch.ID] = i
@@ -168,12 +194,16 @@ func (s Spec) validate() error {
 	return nil
 }
 
-func (ch Child) validate() error {
+func (ch Child) validate(auto AutoShutdown) error {
 	switch {
 	case ch.ID == "":
 		return fmt.Errorf(": id is empty")
 	case ch.Restart > Temporary:
 		return fmt.Errorf(" %q: restart: %d is none", ch.ID, ch.Restart)
+	case ch.Significant && ch.Restart == Permanent:
+		return fmt.Errorf(" %q: significant: but permanent", ch.ID)
+	case ch.Significant && auto == NeverShutdown:
+		return fmt.Errorf(" %q: significant: but auto shutdown is never", ch.ID)
 	case ch.Shutdown < Infinite:
 		return fmt.Errorf(" %q: shutdown: %v is negative", ch.ID, ch.Shutdown)
 	}

@@ -253,6 +253,8 @@ func (tr *trace) parseSpec(args []string) (err error) {
 	for _, arg := range args {
 		key, value, _ := strings.Cut(arg, "=")
 		switch key {
+		case "auto":
+			tr.spec.AutoShutdown, err = parse(value, AnySignificant, AllSignificant)
 		case "dynamic":
 			tr.spec.Dynamic = true
 		case "children":
@@ -300,6 +302,8 @@ func parseChild(args []string) (ch Child, err error) {
 		switch arg {
 		case "brutal":
 			ch.Shutdown = Brutal
+		case "significant":
+			ch.Significant = true
 		case "infinite":
 			ch.Shutdown = Infinite
 		default:
