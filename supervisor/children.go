@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/civitas-go/civitas/genserver"
@@ -119,6 +121,14 @@ func (s *server) killChildren() {
 	}
 	clear(s.timers)
 	s.mu.Unlock()
+	if len(all) > 0 {
+		slices.SortFunc(all, func(a, b *running) int { return strings.Compare(a.id, b.id) })
+		names := make([]string, len(all))
+		for i, r := range all {
+			names[i] = r.id
+		}
+		s.log.Warn("supervisor was killed, and its children with it", "supervisor", s.self.Name(), "servers", names)
+	}
 	for _, r := range all {
 		r.Kill()
 	}

@@ -34,7 +34,8 @@ type Dynamic struct {
 	// supervisor's turn, never twice at a time, and must not block: a call to
 	// the supervisor itself would never be answered. Default none.
 	Veto func(StartChild) error
-	// AutoShutdown is as in Spec.
+	// StopWithin and AutoShutdown are as in Spec.
+	StopWithin   time.Duration
 	AutoShutdown AutoShutdown
 	// Types are what StartChild may name where it has no Run, which is what
 	// callers on other nodes do. Default none.
@@ -55,7 +56,10 @@ func (d Dynamic) config(n *nest) config { return config{Spec: d.spec(), dynamic:
 
 // spec is what a Dynamic has of a Spec.
 func (d Dynamic) spec() Spec {
-	return Spec{MaxRestarts: d.MaxRestarts, RestartWindow: d.RestartWindow, Backoff: d.Backoff, AutoShutdown: d.AutoShutdown, Types: d.Types}
+	return Spec{
+		MaxRestarts: d.MaxRestarts, RestartWindow: d.RestartWindow, Backoff: d.Backoff,
+		StopWithin: d.StopWithin, AutoShutdown: d.AutoShutdown, Types: d.Types,
+	}
 }
 
 func (d Dynamic) core() supervision.Spec {

@@ -42,6 +42,7 @@ type server struct {
 	types   map[string]genserver.Type // for StartChild
 	nest    *nest                     // nil in a root
 	restart Restart                   // where a child does not say
+	within  time.Duration             // for the end
 	auto    AutoShutdown
 	veto    func(StartChild) error // of a Dynamic; may be nil
 	turn    *genserver.Context     // of the turn under way
@@ -86,6 +87,7 @@ func start(ctx *genserver.Context, cfg config) (*server, error) {
 		nest:      cfg.nest,
 		restart:   Permanent,
 		auto:      cfg.AutoShutdown,
+		within:    cfg.StopWithin,
 		turn:      ctx,
 		core:      core,
 		inbox:     newInbox(ctx.Process()),
@@ -219,6 +221,9 @@ func (s *server) step(e supervision.Event) {
 			reply := s.replies[a.Token]
 			delete(s.replies, a.Token)
 			reply(a.Err)
+		case supervision.Overdue:
+			s.log.Error("supervisor did not stop in time: what is left is killed",
+				"supervisor", s.self.Name(), "stop_within", s.within, "servers", a.IDs)
 		case supervision.Started:
 		default:
 			s.final = a

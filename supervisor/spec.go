@@ -33,6 +33,10 @@ type Spec struct {
 	Backoff Backoff
 	// Children are started in this order and stopped in reverse.
 	Children []Child
+	// StopWithin is how long the supervisor may take to stop all its children,
+	// whatever it ends for, before those left are killed at once, with all below
+	// them, and listed in the log. Default no limit but the children's own.
+	StopWithin time.Duration
 	// AutoShutdown says whether the end of significant children ends the
 	// supervisor. Default NeverShutdown.
 	AutoShutdown AutoShutdown
@@ -210,6 +214,7 @@ func (s Spec) core() supervision.Spec {
 			Jitter: s.Backoff.Jitter,
 		},
 		Rand:         rand.Float64,
+		StopWithin:   s.StopWithin,
 		AutoShutdown: supervision.AutoShutdown(s.AutoShutdown),
 	}
 	switch s.MaxRestarts {

@@ -39,6 +39,9 @@ func (v *validation) spec(path string, s Spec) {
 	if s.RestartWindow < 0 {
 		v.fault(path+"RestartWindow", "%v is negative", s.RestartWindow)
 	}
+	if s.StopWithin < 0 {
+		v.fault(path+"StopWithin", "%v is negative", s.StopWithin)
+	}
 	v.backoff(path+"Backoff.", s.Backoff)
 	v.types(path, s.Types)
 	if s.AutoShutdown > AllSignificant {

@@ -2,6 +2,7 @@ package supervision
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -23,7 +24,8 @@ type StartChild struct {
 	Restarts uint64
 }
 
-// StopChild orders a child to stop, also one whose start is not answered yet.
+// StopChild orders a child to stop, also one whose start is not answered yet. A
+// [Brutal] one may follow one that is not answered.
 // The child ended only when the answer says so, a killed one too.
 type StopChild struct {
 	ID         string
@@ -67,6 +69,12 @@ type Reply struct {
 	Err error
 }
 
+// Overdue reports that the time for the end is over, and which children are
+// still there, in start order. Orders to kill them follow.
+type Overdue struct {
+	IDs []string
+}
+
 // Started reports that the initial start is complete. It comes at most once,
 // and before it there may come a final report instead.
 type Started struct{}
@@ -105,6 +113,7 @@ func (CancelTimer) action() {}
 func (Release) action()     {}
 func (Forget) action()      {}
 func (Reply) action()       {}
+func (Overdue) action()     {}
 func (Started) action()     {}
 func (Failed) action()      {}
 func (Stopped) action()     {}
@@ -133,6 +142,8 @@ func (a Reply) String() string {
 	}
 	return fmt.Sprintf("answer %d: ok", a.Token)
 }
+
+func (a Overdue) String() string     { return fmt.Sprintf("OVERDUE: %s", strings.Join(a.IDs, ", ")) }
 func (Started) String() string       { return "STARTED" }
 func (a Failed) String() string      { return fmt.Sprintf("FAILED to start %s: %v", a.ID, a.Reason) }
 func (a AutoStopped) String() string { return "STOPPED: significant " + a.ID + " has ended" }

@@ -37,6 +37,9 @@ func (w *requests) live() error {
 		spec.Strategy, spec.Dynamic, spec.MaxChildren, spec.MaxSpawns = OneForOne, true, w.Intn(4), 30*w.Intn(2)
 	}
 	if w.Intn(2) == 0 {
+		spec.StopWithin = time.Second
+	}
+	if w.Intn(2) == 0 {
 		spec.Backoff = Backoff{Growth: Constant, Base: time.Second}
 	}
 	core, err := New(spec)

@@ -12,6 +12,7 @@ type Core struct {
 	spawns          int               // how many were added, ever
 	significant     int               // the significant ones that are not down for good
 	lastSignificant string            // the last one that ended by itself
+	deadline        uint64            // the token of the end's; 0 for none
 	autoTimer       uint64            // the token of an automatic shutdown; 0 for none
 	running         int               // how many of them are up
 	live            int               // how many of them are
@@ -151,6 +152,9 @@ func (c *Core) end(final Action) {
 		}
 	}
 	c.cursor = c.last
+	if c.spec.StopWithin > 0 && c.live > 0 {
+		c.deadline = c.startTimer(c.spec.StopWithin)
+	}
 	if c.spec.Dynamic {
 		for ch := range c.backward() {
 			if ch.status != StatusStopping {
@@ -168,6 +172,7 @@ func (c *Core) advance() {
 		c.advanceRound()
 	case PhaseStopping:
 		if c.live == 0 || !c.spec.Dynamic && c.haltNext(func(*child) bool { return true }) {
+			c.cancel(&c.deadline)
 			c.phase = PhaseDone
 			c.emit(c.final)
 		}
@@ -188,6 +193,23 @@ func (c *Core) haltNext(chosen func(*child) bool) bool {
 		return false
 	}
 	return true
+}
+
+// overdue kills what has not stopped, and what was not told to yet.
+func (c *Core) overdue() {
+	var left []string
+	for ch := range c.all() {
+		if ch.live() {
+			left = append(left, ch.ID)
+		}
+	}
+	c.emit(Overdue{IDs: left})
+	for ch := range c.backward() {
+		if ch.live() {
+			c.set(ch, StatusStopping)
+			c.emit(StopChild{ID: ch.ID, Generation: ch.generation, Shutdown: Brutal})
+		}
+	}
 }
 
 // halt orders a child to stop.
@@ -342,6 +364,11 @@ func (c *Core) settle(ch *child) {
 
 func (c *Core) timerFired(token uint64) {
 	if token == 0 {
+		return
+	}
+	if token == c.deadline {
+		c.deadline = 0
+		c.overdue()
 		return
 	}
 	if token == c.autoTimer {

@@ -34,6 +34,9 @@ type Spec struct {
 	// MaxSpawns is how many children may ever be added, whatever became of
 	// them; 0 for no limit. Restarts are not counted.
 	MaxSpawns int
+	// StopWithin is how long the whole end may take, whatever its cause, before
+	// all children that are left are killed at once; 0 for no limit.
+	StopWithin time.Duration
 	// AutoShutdown says whether the end of significant children ends the
 	// supervisor.
 	AutoShutdown AutoShutdown
@@ -168,6 +171,8 @@ func (s Spec) validate() error {
 		return fmt.Errorf("window: %v is not positive", s.Window)
 	case s.Dynamic && (s.Strategy != OneForOne || len(s.Children) > 0):
 		return fmt.Errorf("dynamic: with a strategy or children")
+	case s.StopWithin < 0:
+		return fmt.Errorf("stop within: %v is negative", s.StopWithin)
 	case s.AutoShutdown > AllSignificant:
 		return fmt.Errorf("auto shutdown: %d is none", s.AutoShutdown)
 	case s.MaxChildren < 0:

@@ -253,6 +253,8 @@ func (tr *trace) parseSpec(args []string) (err error) {
 	for _, arg := range args {
 		key, value, _ := strings.Cut(arg, "=")
 		switch key {
+		case "within":
+			tr.spec.StopWithin, err = time.ParseDuration(value)
 		case "auto":
 			tr.spec.AutoShutdown, err = parse(value, AnySignificant, AllSignificant)
 		case "dynamic":
