@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/civitas-go/civitas/genserver"
@@ -13,22 +15,35 @@ type running struct {
 	server     *server
 	id         string
 	generation uint64 // the core's count
+	nest       *nest  // of a supervisor
 
 	// Guarded by the server's mu.
 	started  bool
 	deadline *time.Timer // kills the process if it does not stop
 }
 
+// kept is a child and what the supervisor made of it.
+type kept struct {
+	Child
+	restart supervision.Restart // defaults resolved
+	added   bool                // by a request
+	spawner *genserver.Ref      // to be told of the end; nil if it isn't to be
+}
+
+func (k kept) core() supervision.Child {
+	return supervision.Child{ID: k.Name, Restart: k.restart, Shutdown: k.shutdown(), Significant: k.Significant}
+}
+
 // startChild spawns a child, which answers by its watcher; one that can't be
 // spawned has failed to start. It holds the lock meanwhile, so that killChildren
 // comes before the child, which is refused then, or after.
 func (s *server) startChild(a supervision.StartChild) {
-	if _, busy := s.releasing[a.ID]; busy {
-		s.releasing[a.ID] = &a
+	if rel := s.releasing[a.ID]; rel != nil {
+		rel.waiting = &a
 		return
 	}
-	if a.Generation > 1 {
-		s.log.Info("restarting", "server", a.ID, "restarts", a.Generation-1, "supervisor", s.self.Name())
+	if a.Restarts > 0 {
+		s.log.Info("restarting", "server", a.ID, "restarts", a.Restarts, "supervisor", s.self.Name())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,7 +57,10 @@ func (s *server) startChild(a supervision.StartChild) {
 	}
 	delete(s.ended, a.ID)
 	r := &running{server: s, id: a.ID, generation: a.Generation}
-	p, err := s.sys.Spawn(a.ID, child.runnable(), genserver.SpawnOptions{Scope: child.Scope, Watcher: r})
+	if child.added {
+		s.nest.add(child.clusterNames())
+	}
+	p, err := s.sys.Spawn(a.ID, r.runnable(child.Child), genserver.SpawnOptions{Scope: child.Scope, Watcher: r})
 	if err != nil { // no process will tell of it
 		s.log.Error("server did not start", "server", a.ID, "reason", err)
 		s.ended[a.ID] = err
@@ -53,17 +71,24 @@ func (s *server) startChild(a supervision.StartChild) {
 	s.children[a.ID] = r
 }
 
-// runnable is the child's Run, told of the supervisor above it.
-func (c Child) runnable() genserver.Runnable {
-	if spec, ok := c.Run.(Spec); ok {
-		return nested(spec)
+// runnable is the child's Run; a supervisor is told of the one above it.
+func (r *running) runnable(c Child) genserver.Runnable {
+	below := &nest{outer: r.server.nest}
+	switch run := c.Run.(type) {
+	case Spec:
+		r.nest = below
+		return config{Spec: run, nest: below}
+	case Dynamic:
+		r.nest = below
+		return run.config(below)
+	default:
+		return c.Run
 	}
-	return c.Run
 }
 
 func (s *server) stopChild(a supervision.StopChild) {
-	if s.releasing[a.ID] != nil {
-		s.releasing[a.ID] = nil
+	if rel := s.releasing[a.ID]; rel != nil && rel.waiting != nil {
+		rel.waiting = nil
 		s.tell(supervision.StartFailed{ID: a.ID, Generation: a.Generation, Reason: genserver.Shutdown})
 		return
 	}
@@ -101,6 +126,14 @@ func (s *server) killChildren() {
 	}
 	clear(s.timers)
 	s.mu.Unlock()
+	if len(all) > 0 {
+		slices.SortFunc(all, func(a, b *running) int { return strings.Compare(a.id, b.id) })
+		names := make([]string, len(all))
+		for i, r := range all {
+			names[i] = r.id
+		}
+		s.log.Warn("supervisor was killed, and its children with it", "supervisor", s.self.Name(), "servers", names)
+	}
 	for _, r := range all {
 		r.Kill()
 	}
@@ -125,6 +158,9 @@ func (r *running) ProcessExited(_ *genserver.Process, reason error) {
 	s.ended[r.id] = reason
 	started := r.started
 	s.mu.Unlock()
+	if r.nest != nil {
+		s.inbox.put(func() { s.releaseNest(r) })
+	}
 	if !started {
 		s.tell(supervision.StartFailed{ID: r.id, Generation: r.generation, Reason: reason})
 		return

@@ -17,6 +17,10 @@
 // stopped and found by name as other servers are. Its start succeeds once all
 // children have started; if one can't, those before it are stopped again.
 //
+// A running supervisor is asked and told things by calls to its name, with
+// OTP's answers: [WhichChildren], [CountChildren], [StartChild],
+// [TerminateChild], [RestartChild] and [DeleteChild].
+//
 // What a crash leads to is decided by a pure core, which its own tests replay;
 // this package carries the decisions out. Children start and stop outside of
 // the supervisor's turn, so a slow one blocks nobody.

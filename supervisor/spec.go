@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -32,6 +33,16 @@ type Spec struct {
 	Backoff Backoff
 	// Children are started in this order and stopped in reverse.
 	Children []Child
+	// StopWithin is how long the supervisor may take to stop all its children,
+	// whatever it ends for, before those left are killed at once, with all below
+	// them, and listed in the log. Default no limit but the children's own.
+	StopWithin time.Duration
+	// AutoShutdown says whether the end of significant children ends the
+	// supervisor. Default NeverShutdown.
+	AutoShutdown AutoShutdown
+	// Types are what [StartChild] may name where it has no Run, which is what
+	// callers on other nodes do. Default none.
+	Types []genserver.Type
 }
 
 // NoRestarts is a [Spec].MaxRestarts of none: the first crash escalates.
@@ -42,17 +53,41 @@ type Child struct {
 	// Name is the server's name, unique on its node, or in its cluster with
 	// the Scope Cluster.
 	Name string
-	// Run is what runs: a Type's With, or a Spec of another supervisor.
+	// Run is what runs: a Type's With, or another supervisor, a Spec or a Dynamic.
 	Run genserver.Runnable
 	// Restart says which of its ends the child is restarted after. Default
-	// Permanent.
+	// Permanent below a Spec, Transient below a Dynamic.
 	Restart Restart
 	// Shutdown is how long the child may take to stop before it is killed.
 	// Default 5 s, and Infinity for a supervisor; BrutalKill kills at once.
 	Shutdown time.Duration
 	// Scope is how far the name is known. Default Local.
 	Scope genserver.Scope
+	// Significant is a child that the supervisor's AutoShutdown looks at. It
+	// can't be Permanent. Default false.
+	Significant bool
 }
+
+// AutoShutdown says when a supervisor ends because [Child].Significant ones have
+// ended: by themselves, and not to be restarted. One that a request or a
+// sibling's crash stopped ends nothing. The supervisor stops its other children
+// and ends with the reason genserver.Shutdown, after which only a permanent
+// supervisor is restarted. As in OTP 24.
+type AutoShutdown uint8
+
+// The automatic shutdowns, as in OTP.
+const (
+	// NeverShutdown allows no significant children.
+	NeverShutdown = AutoShutdown(supervision.NeverShutdown)
+	// AnySignificant ends the supervisor with the first one.
+	AnySignificant = AutoShutdown(supervision.AnySignificant)
+	// AllSignificant ends it with the last one that runs, or is about to be
+	// restarted.
+	AllSignificant = AutoShutdown(supervision.AllSignificant)
+)
+
+// String is the name in OTP and in topology files.
+func (a AutoShutdown) String() string { return supervision.AutoShutdown(a).String() }
 
 // Special values of [Child].Shutdown.
 const (
@@ -92,18 +127,43 @@ type Restart uint8
 
 // The restart types, as in OTP.
 const (
+	// DefaultRestart is Permanent below a [Spec], Transient below a [Dynamic].
+	DefaultRestart Restart = iota
 	// Permanent children are always restarted.
-	Permanent = Restart(supervision.Permanent)
+	Permanent
 	// Transient children are restarted after a crash, but not after the
 	// reasons genserver.Normal and genserver.Shutdown.
-	Transient = Restart(supervision.Transient)
+	Transient
 	// Temporary children are never restarted, not even when a sibling's crash
 	// is what stopped them.
-	Temporary = Restart(supervision.Temporary)
+	Temporary
 )
 
-// String is the restart type's name in OTP and in topology files.
-func (r Restart) String() string { return supervision.Restart(r).String() }
+// String is the restart type's name in OTP and in topology files. That of
+// DefaultRestart is permanent, which it is in a tree.
+func (r Restart) String() string { return r.core(Permanent).String() }
+
+// core is the decision core's, with a default for none.
+func (r Restart) core(byDefault Restart) supervision.Restart {
+	if r == DefaultRestart {
+		r = byDefault
+	}
+	return supervision.Restart(r - Permanent)
+}
+
+// MarshalText is the restart type's name.
+func (r Restart) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads the restart type's name.
+func (r *Restart) UnmarshalText(text []byte) error {
+	for _, known := range []Restart{Permanent, Transient, Temporary} {
+		if string(text) == known.String() {
+			*r = known
+			return nil
+		}
+	}
+	return fmt.Errorf("restart: %q is none of permanent, transient, temporary", text)
+}
 
 // Backoff is the wait before a restart; the zero value does not wait, as in
 // OTP. A child's attempts are forgotten once it has run for the restart window,
@@ -153,7 +213,9 @@ func (s Spec) core() supervision.Spec {
 			Max:    s.Backoff.Max,
 			Jitter: s.Backoff.Jitter,
 		},
-		Rand: rand.Float64,
+		Rand:         rand.Float64,
+		StopWithin:   s.StopWithin,
+		AutoShutdown: supervision.AutoShutdown(s.AutoShutdown),
 	}
 	switch s.MaxRestarts {
 	case 0:
@@ -165,21 +227,18 @@ func (s Spec) core() supervision.Spec {
 		core.Window = DefaultRestartWindow
 	}
 	for _, c := range s.Children {
-		core.Children = append(core.Children, supervision.Child{
-			ID:       c.Name,
-			Restart:  supervision.Restart(c.Restart),
-			Shutdown: c.shutdown(),
-		})
+		core.Children = append(core.Children, kept{Child: c, restart: c.Restart.core(Permanent)}.core())
 	}
 	return core
 }
 
+func (c Child) isSupervisor() bool { return c.Run.GenServer().TypeName() == typeName }
+
 func (c Child) shutdown() supervision.Shutdown {
-	isSupervisor := c.Run.GenServer().TypeName() == typeName
 	switch {
 	case c.Shutdown == BrutalKill:
 		return supervision.Brutal
-	case c.Shutdown == Infinity, c.Shutdown == 0 && isSupervisor:
+	case c.Shutdown == Infinity, c.Shutdown == 0 && c.isSupervisor():
 		return supervision.Infinite
 	case c.Shutdown == 0:
 		return supervision.Shutdown(DefaultShutdown)

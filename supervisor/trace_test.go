@@ -73,6 +73,15 @@ func TestTraces(t *testing.T) {
 			s.w.open()
 			s.after(time.Hour).stop()
 		},
+		"stop_overdue": func(s *story) {
+			s.start(supervisor.Spec{StopWithin: 3 * time.Second, Children: []supervisor.Child{
+				s.w.child("config"),
+				{Name: "pool", Run: supervisor.Spec{Children: s.w.children("w1", "w2")}},
+				s.w.child("web"),
+			}})
+			s.w.onTerminate["w2"] = func() { <-s.w.gate }
+			s.after(time.Second).stop()
+		},
 		"start_fails": func(s *story) {
 			s.w.onInit["w2"] = func(*genserver.Context, int) error { return errBroken }
 			s.start(supervisor.Spec{Children: []supervisor.Child{
@@ -168,7 +177,7 @@ func (n *noter) Handle(_ context.Context, r slog.Record) error {
 	fmt.Fprintf(&line, "%-5v %s:", r.Level, r.Message)
 	r.Attrs(func(a slog.Attr) bool {
 		switch a.Key {
-		case "server", "generation", "reason", "restarts", "supervisor", "shutdown":
+		case "servers", "stop_within", "server", "generation", "reason", "restarts", "supervisor", "shutdown":
 			fmt.Fprintf(&line, " %s=%v", a.Key, a.Value)
 		}
 		return true

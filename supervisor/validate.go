@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/internal/name"
 	"github.com/civitas-go/civitas/internal/supervision"
 )
@@ -38,9 +39,48 @@ func (v *validation) spec(path string, s Spec) {
 	if s.RestartWindow < 0 {
 		v.fault(path+"RestartWindow", "%v is negative", s.RestartWindow)
 	}
+	if s.StopWithin < 0 {
+		v.fault(path+"StopWithin", "%v is negative", s.StopWithin)
+	}
 	v.backoff(path+"Backoff.", s.Backoff)
+	v.types(path, s.Types)
+	if s.AutoShutdown > AllSignificant {
+		v.fault(path+"AutoShutdown", "%d is no AutoShutdown", s.AutoShutdown)
+	}
 	for i, c := range s.Children {
-		v.child(fmt.Sprintf("%sChildren[%d]", path, i), c)
+		at := fmt.Sprintf("%sChildren[%d]", path, i)
+		v.child(at, c)
+		v.significant(at, c, s.AutoShutdown, Permanent)
+	}
+}
+
+// dynamic checks a Dynamic, which has much of a Spec.
+func (v *validation) dynamic(path string, d Dynamic) {
+	v.spec(path, d.spec())
+	if d.MaxChildren < 0 {
+		v.fault(path+"MaxChildren", "%d is negative", d.MaxChildren)
+	}
+	if d.MaxSpawns < 0 {
+		v.fault(path+"MaxSpawns", "%d is negative", d.MaxSpawns)
+	}
+}
+
+// significant checks a child against the supervisor it is to be in.
+func (v *validation) significant(path string, c Child, auto AutoShutdown, byDefault Restart) {
+	switch {
+	case !c.Significant:
+	case c.Restart.core(byDefault) == supervision.Permanent:
+		v.fault(path+".Significant", "%s is permanent; it must be transient or temporary", c.Name)
+	case auto == NeverShutdown:
+		v.fault(path+".Significant", "the supervisor of %s has no AutoShutdown", c.Name)
+	}
+}
+
+func (v *validation) types(path string, types []genserver.Type) {
+	for i, t := range types {
+		if t == nil {
+			v.fault(fmt.Sprintf("%sTypes[%d]", path, i), "nil")
+		}
 	}
 }
 
@@ -91,6 +131,11 @@ func (v *validation) child(path string, c Child) {
 			v.fault(path+".Scope", "a supervisor's name is its node's; give its children the scope")
 		}
 		v.spec(path+".", run)
+	case Dynamic:
+		if c.Scope == Cluster {
+			v.fault(path+".Scope", "a supervisor's name is its node's; give its children the scope")
+		}
+		v.dynamic(path+".", run)
 	default:
 		if run.GenServer().TypeName() == "" {
 			v.fault(path+".Run", "the zero Spec; use a Type's With")

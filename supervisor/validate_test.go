@@ -24,7 +24,7 @@ func TestValidate(t *testing.T) {
 		Children: []supervisor.Child{
 			{Name: "a", Run: ok},
 			{},
-			{Name: "_b", Run: genserver.Spec{}, Restart: 3, Shutdown: -3, Scope: 7},
+			{Name: "_b", Run: genserver.Spec{}, Restart: 4, Shutdown: -3, Scope: 7},
 			{Name: "sup", Scope: supervisor.Cluster, Run: supervisor.Spec{
 				Backoff: supervisor.Backoff{Base: time.Second},
 				Children: []supervisor.Child{
@@ -49,7 +49,7 @@ Backoff.Jitter: NaN is not in 0 to 0.25
 Children[1].Name: name "": empty; a name is one or more tokens of [A-Za-z0-9_-] joined by dots, at most 200 bytes, not beginning with '_'
 Children[1].Run: nothing to run
 Children[2].Name: name "_b": begins with '_', which is the runtime's; a name is one or more tokens of [A-Za-z0-9_-] joined by dots, at most 200 bytes, not beginning with '_'
-Children[2].Restart: 3 is no Restart
+Children[2].Restart: 4 is no Restart
 Children[2].Shutdown: -3ns is negative; Infinity is -1 and BrutalKill is -2
 Children[2].Scope: 7 is no Scope
 Children[2].Run: the zero Spec; use a Type's With

@@ -239,6 +239,11 @@ type (
 	}
 )
 
+// finish ends a probe as one whose work is done.
+type finish struct{ genserver.Signal }
+
+func (finish) Op() string { return "finish" }
+
 func (incr) Op() string  { return "incr" }
 func (end) Op() string   { return "end" }
 func (stick) Op() string { return "stick" }
@@ -251,6 +256,7 @@ var probeType = genserver.Define("test.Probe", newProbe,
 	genserver.HandleCall((*probe).stick),
 	genserver.HandleCast((*probe).hint),
 	genserver.HandleInfo((*probe).tick),
+	genserver.HandleInfo(func(*probe, *genserver.Context, finish) error { return genserver.Stop(nil) }),
 	genserver.HandleTerminate((*probe).terminate))
 
 func newProbe(ctx *genserver.Context, w *world) (*probe, error) {

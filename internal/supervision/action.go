@@ -2,6 +2,7 @@ package supervision
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -14,13 +15,17 @@ type Action interface {
 
 // StartChild orders a new generation of a child. No other generation of it
 // lives, as far as the events told. A generation's number is one more than the
-// last one's, the first is 1.
+// last one's; the first is 1, or where children were forgotten before, more than
+// any of theirs, so that no late answer is taken for another child's.
 type StartChild struct {
 	ID         string
 	Generation uint64
+	// Restarts is how often the child was started before.
+	Restarts uint64
 }
 
-// StopChild orders a child to stop, also one whose start is not answered yet.
+// StopChild orders a child to stop, also one whose start is not answered yet. A
+// [Brutal] one may follow one that is not answered.
 // The child ended only when the answer says so, a killed one too.
 type StopChild struct {
 	ID         string
@@ -47,6 +52,29 @@ type Release struct {
 	ID string
 }
 
+// Forget says that a child is listed no longer: it was deleted, or it ended and
+// is of a kind that is not kept. A later AddChild may use its ID again.
+type Forget struct {
+	ID string
+	// Reason is why its last generation ended, or did not start; nil if there
+	// was none.
+	Reason error
+}
+
+// Reply answers the request of that token: an [AddChild], [TerminateChild],
+// [RestartChild] or [DeleteChild]. Each is answered once.
+type Reply struct {
+	Token uint64
+	// Err is nil, one of this package's errors, or a [*StartError].
+	Err error
+}
+
+// Overdue reports that the time for the end is over, and which children are
+// still there, in start order. Orders to kill them follow.
+type Overdue struct {
+	IDs []string
+}
+
 // Started reports that the initial start is complete. It comes at most once,
 // and before it there may come a final report instead.
 type Started struct{}
@@ -64,6 +92,13 @@ type Stopped struct {
 	Reason error
 }
 
+// AutoStopped is the final report of a supervisor that ended with its
+// significant children; ID is the last one's. To the supervisor above it is an
+// exit of [ClassShutdown].
+type AutoStopped struct {
+	ID string
+}
+
 // Escalate is the final report of a supervisor that broke its restart limit.
 // To the supervisor above it is an abnormal exit; in OTP it is a shutdown,
 // which a transient supervisor would not be restarted after.
@@ -76,9 +111,13 @@ func (StopChild) action()   {}
 func (StartTimer) action()  {}
 func (CancelTimer) action() {}
 func (Release) action()     {}
+func (Forget) action()      {}
+func (Reply) action()       {}
+func (Overdue) action()     {}
 func (Started) action()     {}
 func (Failed) action()      {}
 func (Stopped) action()     {}
+func (AutoStopped) action() {}
 func (Escalate) action()    {}
 
 func (a StartChild) String() string { return fmt.Sprintf("start %s#%d", a.ID, a.Generation) }
@@ -96,7 +135,17 @@ func (a StopChild) String() string {
 func (a StartTimer) String() string  { return fmt.Sprintf("timer %d in %v", a.Token, a.Delay) }
 func (a CancelTimer) String() string { return fmt.Sprintf("cancel timer %d", a.Token) }
 func (a Release) String() string     { return "release " + a.ID }
+func (a Forget) String() string      { return "forget " + a.ID }
+func (a Reply) String() string {
+	if a.Err != nil {
+		return fmt.Sprintf("answer %d: %v", a.Token, a.Err)
+	}
+	return fmt.Sprintf("answer %d: ok", a.Token)
+}
+
+func (a Overdue) String() string     { return fmt.Sprintf("OVERDUE: %s", strings.Join(a.IDs, ", ")) }
 func (Started) String() string       { return "STARTED" }
 func (a Failed) String() string      { return fmt.Sprintf("FAILED to start %s: %v", a.ID, a.Reason) }
+func (a AutoStopped) String() string { return "STOPPED: significant " + a.ID + " has ended" }
 func (a Stopped) String() string     { return fmt.Sprintf("STOPPED: %v", a.Reason) }
 func (a Escalate) String() string    { return fmt.Sprintf("ESCALATE: %v", a.Reason) }

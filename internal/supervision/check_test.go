@@ -235,6 +235,10 @@ func (c *checker) action(now time.Duration, a Action) error {
 			return fmt.Errorf("releases a child that is %v, held: %v", k.state, k.held)
 		}
 		k.held = false
+	case Forget:
+		if _, k := c.find(a.ID); k.Restart != Temporary || k.live() {
+			return fmt.Errorf("forgets a child that is %v", k.state)
+		}
 	case Started:
 		if c.started || c.over {
 			return fmt.Errorf("reports the start of a supervisor that has started (%v) or ends (%v)", c.started, c.over)

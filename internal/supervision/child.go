@@ -48,8 +48,17 @@ type child struct {
 	restarts   uint64
 	lastReason error
 
-	came    bool // it has been up, in some generation
-	held    bool // a StartChild was emitted and no Release since
+	prev, next *child // in start order
+
+	came      bool     // it has been up, in some generation
+	held      bool     // a StartChild was emitted and no Release since
+	launched  bool     // a StartChild was ever emitted
+	fresh     bool     // added, and not up yet: it's forgotten if it does not start
+	requested bool     // its start is asked for: if that fails, that is no crash
+	dismissed bool     // its end is asked for: it's not restarted
+	starters  []uint64 // the tokens of those who wait for its start
+	enders    []uint64 // and for its end
+
 	inRound bool // it waits for its start in the round, or for its stop before
 
 	upSince  time.Duration // never, if this generation has not come up
@@ -71,11 +80,12 @@ func (ch *child) wants(class Class) bool {
 }
 
 // up notes that the child's generation has come up.
-func (ch *child) up(now time.Duration) {
-	ch.status = StatusRunning
-	ch.upSince = now
+func (c *Core) up(ch *child) {
+	c.set(ch, StatusRunning)
+	ch.upSince = c.now
 	ch.came = true
-	ch.inRound = false
+	ch.inRound, ch.fresh = false, false
+	c.answer(ch, nil)
 }
 
 // rested forgets the attempts of a child that has run for a healthy period

@@ -1,14 +1,24 @@
 package supervision
 
 import (
-	"slices"
 	"time"
 )
 
 // Core decides for one supervisor. It is a plain value for one goroutine.
 type Core struct {
-	spec     Spec
-	children []*child // in start order
+	spec            Spec
+	index           map[string]*child
+	first, last     *child            // of the children in start order
+	spawns          int               // how many were added, ever
+	significant     int               // the significant ones that are not down for good
+	lastSignificant string            // the last one that ended by itself
+	deadline        uint64            // the token of the end's; 0 for none
+	autoTimer       uint64            // the token of an automatic shutdown; 0 for none
+	running         int               // how many of them are up
+	live            int               // how many of them are
+	floor           uint64            // the highest generation of those forgotten
+	waits           map[uint64]*child // by the token of their own wait
+	cursor          *child            // how far the stops in reverse have come: what is behind it is down
 
 	phase     Phase
 	final     Action // the report to end with, once Stopping
@@ -45,10 +55,12 @@ func New(spec Spec) (*Core, error) {
 	}
 	c := &Core{
 		spec:      spec,
+		index:     make(map[string]*child, len(spec.Children)),
+		waits:     map[uint64]*child{},
 		intensity: intensity{most: spec.MaxRestarts, window: spec.Window},
 	}
 	for _, s := range spec.Children {
-		c.children = append(c.children, &child{Child: s})
+		c.insert(s)
 	}
 	return c, nil
 }
@@ -59,12 +71,18 @@ func (c *Core) Phase() Phase { return c.phase }
 // Children tells of every child in start order. Temporary children that ended
 // are not listed.
 func (c *Core) Children() []ChildState {
-	states := make([]ChildState, len(c.children))
-	for i, ch := range c.children {
-		states[i] = ch.state()
+	states := make([]ChildState, 0, len(c.index))
+	for ch := range c.all() {
+		states = append(states, ch.state())
 	}
 	return states
 }
+
+// Running is how many children are up.
+func (c *Core) Running() int { return c.running }
+
+// Len is how many children are listed.
+func (c *Core) Len() int { return len(c.index) }
 
 // Step takes an event that came at the given time, which is monotonic from any
 // origin, and returns what to do. Steps belong in the order of their events.
@@ -88,6 +106,14 @@ func (c *Core) Step(at time.Duration, event Event) []Action {
 		c.childrenExited(e.Exits...)
 	case TimerFired:
 		c.timerFired(e.Token)
+	case AddChild:
+		c.add(e)
+	case TerminateChild:
+		c.terminate(e)
+	case RestartChild:
+		c.restart(e)
+	case DeleteChild:
+		c.delete(e)
 	}
 	c.advance()
 	actions := c.actions
@@ -101,8 +127,8 @@ func (c *Core) start() {
 		return
 	}
 	c.phase = PhaseStarting
-	c.round.active = true
-	for _, ch := range c.children {
+	c.round.active, c.round.next = true, c.first
+	for ch := range c.all() {
 		ch.inRound = true
 	}
 }
@@ -116,12 +142,24 @@ func (c *Core) end(final Action) {
 	c.phase = PhaseStopping
 	c.final = final
 	c.cancel(&c.round.timer)
+	c.cancel(&c.autoTimer)
 	c.round = round{}
-	for _, ch := range slices.Backward(slices.Clone(c.children)) {
+	for ch := range c.backward() {
 		c.cancel(&ch.timer)
 		ch.inRound = false
 		if !ch.live() {
 			c.settle(ch)
+		}
+	}
+	c.cursor = c.last
+	if c.spec.StopWithin > 0 && c.live > 0 {
+		c.deadline = c.startTimer(c.spec.StopWithin)
+	}
+	if c.spec.Dynamic {
+		for ch := range c.backward() {
+			if ch.status != StatusStopping {
+				c.halt(ch)
+			}
 		}
 	}
 }
@@ -133,39 +171,63 @@ func (c *Core) advance() {
 	case PhaseStarting, PhaseRunning:
 		c.advanceRound()
 	case PhaseStopping:
-		if c.halt(func(*child) bool { return true }) {
+		if c.live == 0 || !c.spec.Dynamic && c.haltNext(func(*child) bool { return true }) {
+			c.cancel(&c.deadline)
 			c.phase = PhaseDone
 			c.emit(c.final)
 		}
 	}
 }
 
-// halt stops the chosen children in reverse order, one after another as OTP
-// does. It is true once none of them lives.
-func (c *Core) halt(chosen func(*child) bool) bool {
-	for _, ch := range slices.Backward(c.children) {
-		switch {
+// haltNext stops the chosen children in reverse order, one after another as OTP
+// does. It is true once none of them lives. It goes on where it was, since
+// nothing is started meanwhile; what begins a halt sets the cursor.
+func (c *Core) haltNext(chosen func(*child) bool) bool {
+	for ; c.cursor != nil; c.cursor = c.cursor.prev {
+		switch ch := c.cursor; {
 		case !chosen(ch) || !ch.live():
 			continue
 		case ch.status != StatusStopping:
-			ch.status = StatusStopping
-			c.emit(StopChild{ID: ch.ID, Generation: ch.generation, Shutdown: ch.Shutdown})
+			c.halt(ch)
 		}
 		return false
 	}
 	return true
 }
 
+// overdue kills what has not stopped, and what was not told to yet.
+func (c *Core) overdue() {
+	var left []string
+	for ch := range c.all() {
+		if ch.live() {
+			left = append(left, ch.ID)
+		}
+	}
+	c.emit(Overdue{IDs: left})
+	for ch := range c.backward() {
+		if ch.live() {
+			c.set(ch, StatusStopping)
+			c.emit(StopChild{ID: ch.ID, Generation: ch.generation, Shutdown: Brutal})
+		}
+	}
+}
+
+// halt orders a child to stop.
+func (c *Core) halt(ch *child) {
+	c.set(ch, StatusStopping)
+	c.emit(StopChild{ID: ch.ID, Generation: ch.generation, Shutdown: ch.Shutdown})
+}
+
 func (c *Core) childStarted(e ChildStarted) {
 	ch := c.find(e.ID, e.Generation)
 	if ch != nil && ch.status == StatusStarting {
-		ch.up(c.now)
+		c.up(ch)
 	}
 }
 
 // startFailed ends the supervisor if the child has never been up, as OTP's
 // init does. Later, a failed start is a crash like others: it counts, and is
-// tried again.
+// tried again; but for one that was asked for, which is answered.
 func (c *Core) startFailed(e StartFailed) {
 	ch := c.find(e.ID, e.Generation)
 	if ch == nil || ch.status != StatusStarting && ch.status != StatusStopping {
@@ -175,7 +237,9 @@ func (c *Core) startFailed(e StartFailed) {
 	switch {
 	case c.expected(ch):
 		c.down(ch)
-	case !ch.came:
+	case ch.requested:
+		c.settle(ch)
+	case !ch.came && c.phase == PhaseStarting:
 		c.settle(ch)
 		c.end(Failed{ID: ch.ID, Reason: e.Reason})
 	default:
@@ -186,6 +250,7 @@ func (c *Core) startFailed(e StartFailed) {
 // childrenExited takes exits of one cause.
 func (c *Core) childrenExited(exits ...ChildExited) {
 	var crashed []*child
+	var due bool
 	for _, e := range exits {
 		ch := c.find(e.ID, e.Generation)
 		if ch == nil || !ch.live() {
@@ -193,7 +258,7 @@ func (c *Core) childrenExited(exits ...ChildExited) {
 		}
 		ch.lastReason = e.Reason
 		if ch.status == StatusStarting {
-			ch.up(c.now)
+			c.up(ch)
 		}
 		ch.rested(c.now, c.spec.Window)
 		switch {
@@ -203,9 +268,16 @@ func (c *Core) childrenExited(exits ...ChildExited) {
 			crashed = append(crashed, ch)
 		default:
 			c.settle(ch)
+			due = c.significantEnded(ch) || due
 		}
 	}
-	if len(crashed) > 0 {
+	switch {
+	case due:
+		for _, ch := range crashed {
+			c.settle(ch)
+		}
+		c.end(AutoStopped{ID: c.lastSignificant})
+	case len(crashed) > 0:
 		c.crashed(crashed)
 	}
 }
@@ -220,8 +292,8 @@ func (c *Core) expected(ch *child) bool {
 // down notes the expected end of a child. One that a round stopped is started
 // again by it, unless it is temporary.
 func (c *Core) down(ch *child) {
-	if ch.inRound && ch.Restart != Temporary {
-		ch.status = StatusRestarting
+	if ch.inRound && ch.Restart != Temporary && !ch.dismissed {
+		c.set(ch, StatusRestarting)
 		return
 	}
 	c.settle(ch)
@@ -231,7 +303,7 @@ func (c *Core) down(ch *child) {
 // allows one more.
 func (c *Core) crashed(children []*child) {
 	for _, ch := range children {
-		ch.status = StatusRestarting
+		c.set(ch, StatusRestarting)
 	}
 	count, allowed := c.intensity.charge(c.now)
 	if !allowed {
@@ -249,6 +321,7 @@ func (c *Core) crashed(children []*child) {
 			c.sweep(ch, wait)
 		case wait > 0:
 			ch.timer = c.startTimer(wait)
+			c.waits[ch.timer] = ch
 		default:
 			c.launch(ch)
 		}
@@ -264,44 +337,55 @@ func (c *Core) nextWait(ch *child) time.Duration {
 
 // launch orders the next generation of a child.
 func (c *Core) launch(ch *child) {
-	if ch.generation > 0 {
+	if ch.launched {
 		ch.restarts++
 	}
 	ch.generation++
-	ch.status = StatusStarting
+	c.set(ch, StatusStarting)
 	ch.upSince = never
-	ch.held = true
-	c.emit(StartChild{ID: ch.ID, Generation: ch.generation})
+	ch.held, ch.launched = true, true
+	c.emit(StartChild{ID: ch.ID, Generation: ch.generation, Restarts: ch.restarts})
 }
 
 // settle notes that a child is gone and will not be restarted; OTP keeps the
 // specs of all but temporary children then.
 func (c *Core) settle(ch *child) {
-	ch.status = StatusStopped
+	c.set(ch, StatusStopped)
 	ch.inRound = false
 	if ch.held {
 		ch.held = false
 		c.emit(Release{ID: ch.ID})
 	}
-	if ch.Restart == Temporary {
-		c.children = slices.DeleteFunc(c.children, func(other *child) bool { return other == ch })
+	if ch.Restart == Temporary || ch.fresh || c.spec.Dynamic {
+		c.remove(ch)
 	}
+	c.conclude(ch)
 }
 
 func (c *Core) timerFired(token uint64) {
 	if token == 0 {
 		return
 	}
+	if token == c.deadline {
+		c.deadline = 0
+		c.overdue()
+		return
+	}
+	if token == c.autoTimer {
+		c.autoTimer = 0
+		if c.autoDue() {
+			c.end(AutoStopped{ID: c.lastSignificant})
+		}
+		return
+	}
 	if token == c.round.timer {
 		c.round.timer, c.round.until = 0, 0
 		return
 	}
-	for _, ch := range c.children {
-		if ch.timer == token {
-			ch.timer = 0
-			c.launch(ch)
-			return
-		}
+	if ch := c.waits[token]; ch != nil {
+		delete(c.waits, token)
+		ch.timer = 0
+		c.launch(ch)
 	}
 }
 
@@ -314,16 +398,15 @@ func (c *Core) startTimer(wait time.Duration) uint64 {
 func (c *Core) cancel(timer *uint64) {
 	if *timer != 0 {
 		c.emit(CancelTimer{Token: *timer})
+		delete(c.waits, *timer)
 		*timer = 0
 	}
 }
 
 // find returns the child if the generation is its last one.
 func (c *Core) find(id string, generation uint64) *child {
-	for _, ch := range c.children {
-		if ch.ID == id && ch.generation == generation {
-			return ch
-		}
+	if ch := c.index[id]; ch != nil && ch.generation == generation {
+		return ch
 	}
 	return nil
 }

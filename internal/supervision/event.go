@@ -52,13 +52,48 @@ type TimerFired struct {
 	Token uint64
 }
 
-func (Start) event()        {}
-func (Stop) event()         {}
-func (ChildStarted) event() {}
-func (StartFailed) event()  {}
-func (ChildExited) event()  {}
-func (ChildrenLost) event() {}
-func (TimerFired) event()   {}
+// AddChild asks for a child more, at the end of the order, and for its start.
+// It is answered once the child is up; where its start fails, it is forgotten
+// and the supervisor goes on. OTP's start_child.
+type AddChild struct {
+	Token uint64 // names the request; see [Reply]
+	Child Child
+}
+
+// TerminateChild asks for the end of a child that is not to be restarted for
+// it. It is answered once the child is down. The child stays listed, but for
+// one that is not kept, until [RestartChild] or a sibling's round starts it
+// again, or [DeleteChild] ends that. OTP's terminate_child: "The child process
+// can later be restarted by the supervisor."
+type TerminateChild struct {
+	Token uint64
+	ID    string
+}
+
+// RestartChild asks for the start of a child that is down for good. It is
+// answered once the child is up, or its start has failed. OTP's restart_child.
+type RestartChild struct {
+	Token uint64
+	ID    string
+}
+
+// DeleteChild asks to forget a child that is down for good. OTP's delete_child.
+type DeleteChild struct {
+	Token uint64
+	ID    string
+}
+
+func (Start) event()          {}
+func (Stop) event()           {}
+func (ChildStarted) event()   {}
+func (StartFailed) event()    {}
+func (ChildExited) event()    {}
+func (ChildrenLost) event()   {}
+func (TimerFired) event()     {}
+func (AddChild) event()       {}
+func (TerminateChild) event() {}
+func (RestartChild) event()   {}
+func (DeleteChild) event()    {}
 
 func (Start) String() string          { return "start" }
 func (e Stop) String() string         { return fmt.Sprintf("stop: %v", e.Reason) }
@@ -70,5 +105,9 @@ func (e StartFailed) String() string {
 func (e ChildExited) String() string {
 	return fmt.Sprintf("%s#%d exited (%v): %v", e.ID, e.Generation, e.Class, e.Reason)
 }
-func (e ChildrenLost) String() string { return fmt.Sprintf("lost together: %v", e.Exits) }
-func (e TimerFired) String() string   { return fmt.Sprintf("timer %d fired", e.Token) }
+func (e ChildrenLost) String() string   { return fmt.Sprintf("lost together: %v", e.Exits) }
+func (e TimerFired) String() string     { return fmt.Sprintf("timer %d fired", e.Token) }
+func (e AddChild) String() string       { return fmt.Sprintf("%d: add %s", e.Token, e.Child.ID) }
+func (e TerminateChild) String() string { return fmt.Sprintf("%d: terminate %s", e.Token, e.ID) }
+func (e RestartChild) String() string   { return fmt.Sprintf("%d: restart %s", e.Token, e.ID) }
+func (e DeleteChild) String() string    { return fmt.Sprintf("%d: delete %s", e.Token, e.ID) }

@@ -83,7 +83,7 @@ var faults = []fault{
 	{name: "the report of the end is forgotten", actions: forget[Stopped]},
 	{name: "old generations count", event: func(c *Core, e Event) []Event {
 		if exit, ok := e.(ChildExited); ok {
-			for _, ch := range c.children {
+			for ch := range c.all() {
 				if ch.ID == exit.ID {
 					exit.Generation = ch.generation
 				}

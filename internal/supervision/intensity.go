@@ -1,9 +1,6 @@
 package supervision
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // intensity is the one restart counter of a supervisor: a sliding window, as
 // OTP's, in which a restart exactly one window old still counts.
@@ -16,7 +13,9 @@ type intensity struct {
 // charge counts a restart at now. It returns how many there are in the window
 // that ends now, and whether the limit allows that many.
 func (i *intensity) charge(now time.Duration) (count int, allowed bool) {
-	i.at = slices.DeleteFunc(i.at, func(at time.Duration) bool { return at < now-i.window })
+	for len(i.at) > 0 && i.at[0] < now-i.window {
+		i.at = i.at[1:]
+	}
 	i.at = append(i.at, now)
 	return len(i.at), len(i.at) <= i.most
 }

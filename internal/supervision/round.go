@@ -11,6 +11,7 @@ import "time"
 type round struct {
 	active  bool
 	halting bool          // its children are being stopped
+	next    *child        // none before it is to be started
 	timer   uint64        // the token of the wait before the starts; 0 for none
 	until   time.Duration // when that wait ends
 }
@@ -22,18 +23,19 @@ type round struct {
 // nobody's is cut short.
 func (c *Core) sweep(crashed *child, wait time.Duration) {
 	reached := c.spec.Strategy == OneForAll
-	for _, ch := range c.children {
+	for ch := range c.all() {
 		reached = reached || ch == crashed
 		if !reached {
 			continue
 		}
 		ch.inRound = true
-		if ch.status == StatusStopped && ch.generation > 0 {
-			ch.status = StatusRestarting
+		if ch.status == StatusStopped && ch.launched {
+			c.set(ch, StatusRestarting)
 		}
 	}
 	r := &c.round
 	r.active, r.halting = true, true
+	r.next, c.cursor = c.first, c.last
 	if until := c.now + wait; wait > 0 && until > r.until {
 		c.cancel(&r.timer)
 		r.until = until
@@ -49,7 +51,7 @@ func (c *Core) advanceRound() {
 		return
 	}
 	if r.halting {
-		if !c.halt(func(ch *child) bool { return ch.inRound }) {
+		if !c.haltNext(func(ch *child) bool { return ch.inRound }) {
 			return
 		}
 		r.halting = false
@@ -57,11 +59,10 @@ func (c *Core) advanceRound() {
 	if r.timer != 0 {
 		return
 	}
-	for _, ch := range c.children {
-		if !ch.inRound {
+	for ; r.next != nil; r.next = r.next.next {
+		if ch := r.next; !ch.inRound {
 			continue
-		}
-		if ch.status != StatusStarting {
+		} else if !ch.live() {
 			c.launch(ch)
 		}
 		return
@@ -70,5 +71,6 @@ func (c *Core) advanceRound() {
 	if c.phase == PhaseStarting {
 		c.phase = PhaseRunning
 		c.emit(Started{})
+		c.checkAuto()
 	}
 }

@@ -25,6 +25,21 @@ type Spec struct {
 	Rand func() float64
 	// Children in the order they are started.
 	Children []Child
+	// Dynamic is a supervisor all of whose children are added: they are
+	// OneForOne, forgotten once they end for good, and stopped all at once.
+	// OTP's simple_one_for_one.
+	Dynamic bool
+	// MaxChildren is how many children there may be at a time; 0 for no limit.
+	MaxChildren int
+	// MaxSpawns is how many children may ever be added, whatever became of
+	// them; 0 for no limit. Restarts are not counted.
+	MaxSpawns int
+	// StopWithin is how long the whole end may take, whatever its cause, before
+	// all children that are left are killed at once; 0 for no limit.
+	StopWithin time.Duration
+	// AutoShutdown says whether the end of significant children ends the
+	// supervisor.
+	AutoShutdown AutoShutdown
 }
 
 // Child is what the core must know of a child to decide about it.
@@ -35,6 +50,27 @@ type Child struct {
 	Restart Restart
 	// Shutdown says how the child is stopped.
 	Shutdown Shutdown
+	// Significant is a child that AutoShutdown looks at. It is not Permanent.
+	Significant bool
+}
+
+// AutoShutdown says when a supervisor ends because significant children ended
+// by themselves and are not restarted: not because they were told to, be it
+// for a sibling's crash. As in OTP 24.
+type AutoShutdown uint8
+
+const (
+	// NeverShutdown has no significant children.
+	NeverShutdown AutoShutdown = iota
+	// AnySignificant ends with the first of them.
+	AnySignificant
+	// AllSignificant ends with the last of them that is not down for good.
+	AllSignificant
+)
+
+// String is the name in OTP.
+func (a AutoShutdown) String() string {
+	return word(a, "never", "any_significant", "all_significant")
 }
 
 // Strategy says which children a crash concerns.
@@ -133,6 +169,16 @@ func (s Spec) validate() error {
 		return fmt.Errorf("max restarts: %d is negative", s.MaxRestarts)
 	case s.Window <= 0 && (s.MaxRestarts > 0 || s.Window < 0):
 		return fmt.Errorf("window: %v is not positive", s.Window)
+	case s.Dynamic && (s.Strategy != OneForOne || len(s.Children) > 0):
+		return fmt.Errorf("dynamic: with a strategy or children")
+	case s.StopWithin < 0:
+		return fmt.Errorf("stop within: %v is negative", s.StopWithin)
+	case s.AutoShutdown > AllSignificant:
+		return fmt.Errorf("auto shutdown: %d is none", s.AutoShutdown)
+	case s.MaxChildren < 0:
+		return fmt.Errorf("max children: %d is negative", s.MaxChildren)
+	case s.MaxSpawns < 0:
+		return fmt.Errorf("max spawns: %d is negative", s.MaxSpawns)
 	case s.Backoff.Jitter > 0 && s.Rand == nil:
 		return fmt.Errorf("rand: a backoff with jitter needs one")
 	}
@@ -142,17 +188,29 @@ func (s Spec) validate() error {
 	seen := make(map[string]int, len(s.Children))
 	for i, ch := range s.Children {
 		first, twice := seen[ch.ID]
-		switch {
-		case ch.ID == "":
-			return fmt.Errorf("children[%d]: id is empty", i)
-		case twice:
+		if twice {
 			return fmt.Errorf("children[%d]: id %q is that of children[%d] too", i, ch.ID, first)
-		case ch.Restart > Temporary:
-			return fmt.Errorf("children[%d] %q: restart: %d is none", i, ch.ID, ch.Restart)
-		case ch.Shutdown < Infinite:
-			return fmt.Errorf("children[%d] %q: shutdown: %v is negative", i, ch.ID, ch.Shutdown)
+		}
+		if err := ch.validate(s.AutoShutdown); err != nil {
+			return fmt.Errorf("children[%d]%w", i, err)
 		}
 		seen[ch.ID] = i
+	}
+	return nil
+}
+
+func (ch Child) validate(auto AutoShutdown) error {
+	switch {
+	case ch.ID == "":
+		return fmt.Errorf(": id is empty")
+	case ch.Restart > Temporary:
+		return fmt.Errorf(" %q: restart: %d is none", ch.ID, ch.Restart)
+	case ch.Significant && ch.Restart == Permanent:
+		return fmt.Errorf(" %q: significant: but permanent", ch.ID)
+	case ch.Significant && auto == NeverShutdown:
+		return fmt.Errorf(" %q: significant: but auto shutdown is never", ch.ID)
+	case ch.Shutdown < Infinite:
+		return fmt.Errorf(" %q: shutdown: %v is negative", ch.ID, ch.Shutdown)
 	}
 	return nil
 }

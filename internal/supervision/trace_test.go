@@ -81,6 +81,7 @@ type trace struct {
 	core   *Core
 	now    time.Duration
 	timers map[uint64]time.Duration // when they are due
+	token  uint64                   // of the last request
 	out    strings.Builder
 }
 
@@ -99,7 +100,9 @@ func (tr *trace) command(words []string) error {
 	case "spec":
 		return tr.parseSpec(args)
 	case "child":
-		return tr.parseChild(args)
+		ch, err := parseChild(args)
+		tr.spec.Children = append(tr.spec.Children, ch)
+		return err
 	}
 	if tr.core == nil {
 		core, err := New(tr.spec)
@@ -113,6 +116,18 @@ func (tr *trace) command(words []string) error {
 		tr.step(Start{})
 	case verb == "stop":
 		tr.step(Stop{Reason: reason(args)})
+	case verb == "add" && len(args) > 0:
+		ch, err := parseChild(args)
+		if err != nil {
+			return err
+		}
+		tr.step(AddChild{Token: tr.next(), Child: ch})
+	case verb == "terminate" && len(args) == 1:
+		tr.step(TerminateChild{Token: tr.next(), ID: args[0]})
+	case verb == "restart" && len(args) == 1:
+		tr.step(RestartChild{Token: tr.next(), ID: args[0]})
+	case verb == "delete" && len(args) == 1:
+		tr.step(DeleteChild{Token: tr.next(), ID: args[0]})
 	case verb == "phase":
 		fmt.Fprintln(&tr.out, tr.core.Phase())
 	case verb == "children":
@@ -147,6 +162,12 @@ func (tr *trace) command(words []string) error {
 		return errors.New("unknown command, or wrong arguments")
 	}
 	return nil
+}
+
+func (tr *trace) next() uint64 {
+	tr.token++
+	fmt.Fprintf(&tr.out, "request %d\n", tr.token)
+	return tr.token
 }
 
 func (tr *trace) step(e Event) {
@@ -232,6 +253,16 @@ func (tr *trace) parseSpec(args []string) (err error) {
 	for _, arg := range args {
 		key, value, _ := strings.Cut(arg, "=")
 		switch key {
+		case "within":
+			tr.spec.StopWithin, err = time.ParseDuration(value)
+		case "auto":
+			tr.spec.AutoShutdown, err = parse(value, AnySignificant, AllSignificant)
+		case "dynamic":
+			tr.spec.Dynamic = true
+		case "children":
+			tr.spec.MaxChildren, err = strconv.Atoi(value)
+		case "spawns":
+			tr.spec.MaxSpawns, err = strconv.Atoi(value)
 		case "max":
 			tr.spec.MaxRestarts, err = strconv.Atoi(value)
 		case "window":
@@ -267,22 +298,23 @@ func (tr *trace) parseBackoff(parts []string) (err error) {
 	return err
 }
 
-func (tr *trace) parseChild(args []string) (err error) {
-	ch := Child{ID: args[0], Shutdown: Shutdown(5 * time.Second)}
+func parseChild(args []string) (ch Child, err error) {
+	ch = Child{ID: args[0], Shutdown: Shutdown(5 * time.Second)}
 	for _, arg := range args[1:] {
 		switch arg {
 		case "brutal":
 			ch.Shutdown = Brutal
+		case "significant":
+			ch.Significant = true
 		case "infinite":
 			ch.Shutdown = Infinite
 		default:
 			if ch.Restart, err = parse(arg, Permanent, Transient, Temporary); err != nil {
-				return err
+				return ch, err
 			}
 		}
 	}
-	tr.spec.Children = append(tr.spec.Children, ch)
-	return nil
+	return ch, nil
 }
 
 // parse finds the value that prints as the word.
