@@ -29,3 +29,7 @@ func (m *Memory) Connect(_ context.Context, o LinkOptions) (*Link, error) {
 		return conn.Close(ctx)
 	}}, nil
 }
+
+// Hub is the broker of the cluster's messages, for tests that lose, delay or cut
+// off some: its connections bear the nodes' names. The records are not on it.
+func (m *Memory) Hub() *transport.Hub { return m.hub }

@@ -28,7 +28,14 @@ type router struct {
 
 	mu     sync.Mutex
 	claims map[string]*claim // guarded by mu; of the names that plain clients can reach
+
+	sequencing sync.RWMutex
+	sequences  map[string]*transport.Sequence // guarded by sequencing; by incarnation
 }
+
+// maxSequences is more incarnations than a node ever sends to. Beyond it their
+// numbers begin anew, which costs nothing but a little of what is counted.
+const maxSequences = 4096
 
 // settledName is where a node calls itself; no server has it.
 const settledName = "_settled"
@@ -43,9 +50,13 @@ const (
 // record does not answer for it, the call has certainly not been delivered, and
 // Request looks again until ctx ends: a name on record comes back.
 func (r *router) Request(ctx context.Context, m *genserver.Outgoing) (genserver.Body, error) {
+	var last cluster.Owner // who did not answer for the name
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		owner, err := r.resolve(ctx, m)
-		if err != nil {
+		switch {
+		case err != nil && ctx.Err() != nil && last.Incarnation != "":
+			return nil, silent(m, last)
+		case err != nil:
 			return nil, err
 		}
 		body, err := transport.Request(ctx, r.conn, r.route(m, owner), m)
@@ -57,11 +68,16 @@ func (r *router) Request(ctx context.Context, m *genserver.Outgoing) (genserver.
 			return nil, err // that node has no such server, which is an answer
 		}
 		if !wait(ctx, pause) {
-			return nil, &genserver.Error{
-				Code: genserver.ErrUnavailable.Code, Server: m.To, Undelivered: true,
-				Text: fmt.Sprintf("its owner on record, node %s (incarnation %s), does not answer for it", owner.Node, owner.Incarnation),
-			}
+			return nil, silent(m, owner)
 		}
+		last = owner
+	}
+}
+
+func silent(m *genserver.Outgoing, owner cluster.Owner) error {
+	return &genserver.Error{
+		Code: genserver.ErrUnavailable.Code, Server: m.To, Undelivered: true,
+		Text: fmt.Sprintf("its owner on record, node %s (incarnation %s), does not answer for it", owner.Node, owner.Incarnation),
 	}
 }
 
@@ -114,14 +130,39 @@ func (r *router) forget(m *genserver.Outgoing, owner cluster.Owner) {
 }
 
 func (r *router) route(m *genserver.Outgoing, owner cluster.Owner) transport.Route {
-	return transport.Route{Subject: r.subjects.Node(owner.Incarnation, m.To), Epoch: owner.Epoch}
+	return transport.Route{
+		Subject: r.subjects.Node(owner.Incarnation, m.To), Epoch: owner.Epoch, Sequence: r.sequence(owner.Incarnation),
+	}
+}
+
+// sequence numbers what goes to one incarnation, whichever name it is for.
+func (r *router) sequence(incarnation string) *transport.Sequence {
+	r.sequencing.RLock()
+	s := r.sequences[incarnation]
+	r.sequencing.RUnlock()
+	if s != nil {
+		return s
+	}
+	r.sequencing.Lock()
+	defer r.sequencing.Unlock()
+	if s = r.sequences[incarnation]; s != nil {
+		return s
+	}
+	if r.sequences == nil || len(r.sequences) >= maxSequences {
+		r.sequences = make(map[string]*transport.Sequence)
+	}
+	s = transport.NewSequence()
+	r.sequences[incarnation] = s
+	return s
 }
 
 // named makes the one error of transport.Request that is no *genserver.Error
 // one: of a caller that canceled, and does not know what came of its call.
 func named(err error, server string) error {
-	var e *genserver.Error
-	if err == nil || errors.As(err, &e) {
+	if err == nil {
+		return nil
+	}
+	if e := (*genserver.Error)(nil); errors.As(err, &e) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", &genserver.Error{Code: genserver.ErrTimeout.Code, Server: server}, context.Canceled)

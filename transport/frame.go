@@ -44,6 +44,7 @@ const (
 	tagFromNode   = 6 // text
 	tagChain      = 7 // text, once for each link
 	tagEpoch      = 8 // unsigned varint
+	tagNumber     = 9 // stream (8 bytes), number (unsigned varint), withheld (the same, absent for none)
 )
 
 // What a decoder accepts. Nodes make nothing longer; see checkOutgoing.
@@ -81,6 +82,8 @@ type Frame struct {
 	Chain []string
 	// Epoch is that of the ownership the sender believes in; zero for none.
 	Epoch uint64
+	// Number is the message's place among the sender's to this incarnation.
+	Number Number
 	// Payload is the encoded message. After ParseFrame it shares the bytes
 	// that were parsed.
 	Payload []byte
@@ -130,6 +133,7 @@ func AppendFrame(dst []byte, f *Frame) []byte {
 		dst = append(dst, tagEpoch, byte(n))
 		dst = append(dst, v[:n]...)
 	}
+	dst = f.Number.append(dst)
 	dst = append(dst, tagPayload)
 	return append(dst, f.Payload...)
 }
@@ -207,6 +211,8 @@ func ParseFrame(data []byte) (Frame, error) {
 			f.Chain, err = append(f.Chain, value), r.most(maxText)
 		case tagEpoch:
 			f.Epoch, err = r.uvarint()
+		case tagNumber:
+			f.Number, err = r.number()
 		}
 		if err != nil {
 			return Frame{}, err
@@ -269,7 +275,7 @@ func measure(data []byte) (end, links int, err error) {
 	return r.at, links, nil
 }
 
-func knownTag(tag byte) bool { return tag <= tagEpoch }
+func knownTag(tag byte) bool { return tag <= tagNumber }
 
 // fieldReader walks fields; value is data[from:to]. It ends at the payload's
 // tag (ended, at is where the payload begins) or where the bytes are wrong.

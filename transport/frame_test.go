@@ -29,6 +29,7 @@ func fullFrame(t testing.TB) *transport.Frame {
 			TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: 1, TraceState: state, Remote: true,
 		}),
 		From: "web.front", FromNode: "n1", Chain: []string{"n1/a", "n1/web.front"}, Epoch: 1 << 40,
+		Number:  transport.Number{Stream: 1 << 60, N: 1 << 30, Withheld: 3},
 		Payload: []byte{0x81, 0xa1, 'n', 1},
 	}
 }
@@ -48,6 +49,9 @@ func TestFrameRoundTrip(t *testing.T) {
 			Chain:     rapid.SliceOfN(text, 0, 20).Draw(t, "chain"),
 			Epoch:     rapid.Uint64().Draw(t, "epoch"),
 			Payload:   rapid.SliceOf(rapid.Byte()).Draw(t, "payload"),
+		}
+		if n := rapid.Uint64().Draw(t, "number"); n > 0 {
+			f.Number = transport.Number{Stream: rapid.Uint64().Draw(t, "stream"), N: n, Withheld: rapid.Uint64().Draw(t, "withheld")}
 		}
 		prefix := []byte("kept")
 		data := transport.AppendFrame(prefix, &f)
@@ -92,7 +96,7 @@ func TestFrameFromTheFuture(t *testing.T) {
 	future := []byte{0xC1, 1, byte(genserver.KindCast)}
 	future = append(future, 200, 3, 'n', 'e', 'w') // unknown, short
 	future = append(future, 5, 2, 'm', 'e')        // the sender
-	future = append(future, 9, 0)                  // unknown, empty
+	future = append(future, 202, 0)                // unknown, empty
 	future = append(future, 201, 0x80, 0x01)       // unknown, 128 bytes
 	future = append(future, make([]byte, 128)...)
 	future = append(future, 1, 2, 'o', 'p')        // the op
@@ -118,8 +122,8 @@ func TestFrameFromTheFuture(t *testing.T) {
 // there, and must be understood.
 func TestFrameGolden(t *testing.T) {
 	t.Parallel()
-	f := &transport.Frame{Kind: genserver.KindCall, Op: "op", Remaining: 1, From: "a", FromNode: "n", Chain: []string{"n/a"}, Epoch: 7, Payload: []byte{0x80}}
-	want := "\xc1\x01\x01" + "\x01\x02op" + "\x02\x01\x02" + "\x05\x01a" + "\x06\x01n" + "\x07\x03n/a" + "\x08\x01\x07" + "\x00\x80"
+	f := &transport.Frame{Kind: genserver.KindCall, Op: "op", Remaining: 1, From: "a", FromNode: "n", Chain: []string{"n/a"}, Epoch: 7, Number: transport.Number{Stream: 1, N: 2, Withheld: 3}, Payload: []byte{0x80}}
+	want := "\xc1\x01\x01" + "\x01\x02op" + "\x02\x01\x02" + "\x05\x01a" + "\x06\x01n" + "\x07\x03n/a" + "\x08\x01\x07" + "\x09\x0a\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03" + "\x00\x80"
 	if got := transport.AppendFrame(nil, f); string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -146,6 +150,9 @@ func TestFrameRefused(t *testing.T) {
 		"unknown kind":     {"\xc1\x01\x04\x00", transport.ErrFrame},
 		"a reply":          {"\xc1\x01\x10\x00", transport.ErrFrame},
 		"no payload":       {head + "\x01\x02op", transport.ErrFrame},
+		"short number":     {head + "\x09\x08\x00\x00\x00\x00\x00\x00\x00\x01\x00", transport.ErrFrame},
+		"number zero":      {head + "\x09\x09\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00", transport.ErrFrame},
+		"long number":      {head + "\x09\x0b\x00\x00\x00\x00\x00\x00\x00\x01\x01\x01\x01\x00", transport.ErrFrame},
 		"cut off":          {head + "\x01\x09op", transport.ErrFrame},
 		"long length":      {head + "\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00", transport.ErrFrame},
 		"longest length":   {head + "\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x00", transport.ErrFrame},

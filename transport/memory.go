@@ -15,7 +15,8 @@ const DefaultMaxPayload = 1 << 20
 
 // Hub is a message broker in memory, for tests and for programs of one
 // process. It has the subjects, wildcards and errors of NATS. Dialled within
-// a synctest bubble, its connections work in virtual time there.
+// a synctest bubble, its connections work in virtual time there. It is a broker
+// without faults until [Hub.Inject] or [Hub.Cut] asks for some.
 //
 // A message is in the queue of every subscription it matches when Publish
 // returns. Queues have no bound: a test that publishes faster than it
@@ -25,6 +26,8 @@ type Hub struct {
 	dialled  int                           // guarded by mu
 	exact    map[string][]*memSubscription // guarded by mu; the slices are never changed in place
 	wildcard []*memSubscription            // guarded by mu; never changed in place
+
+	faults faults
 }
 
 // NewHub makes a Hub that nobody is connected to. It has no goroutines of its
@@ -33,8 +36,8 @@ func NewHub() *Hub {
 	return &Hub{exact: make(map[string][]*memSubscription)}
 }
 
-// Dial makes a connection to the Hub. The name is for errors only. The caller
-// owns the connection and closes it.
+// Dial makes a connection to the Hub. The name is for errors and for [Hub.Cut].
+// The caller owns the connection and closes it.
 func (h *Hub) Dial(name string) Conn {
 	h.mu.Lock()
 	h.dialled++
@@ -58,6 +61,7 @@ func (h *Hub) add(s *memSubscription) {
 }
 
 func (h *Hub) remove(s *memSubscription) {
+	h.faults.forget(func(k linkKey) bool { return k.to == s })
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	without := func(list []*memSubscription) []*memSubscription {
@@ -74,20 +78,28 @@ func (h *Hub) remove(s *memSubscription) {
 
 // route puts a message into every queue it belongs to and reports how many
 // those are. Answers to requests are given at once, in the sender's goroutine.
-func (h *Hub) route(m Msg) int {
+func (h *Hub) route(from *memConn, m Msg) int {
 	h.mu.RLock()
 	exact, wildcard := h.exact[m.Subject], h.wildcard
 	h.mu.RUnlock()
+	faulty := h.faults.active.Load()
 	n := 0
 	for _, s := range exact {
-		n += s.offer(m)
+		n += h.pass(from, s, m, faulty)
 	}
 	for _, s := range wildcard {
 		if matches(s.subject, m.Subject) {
-			n += s.offer(m)
+			n += h.pass(from, s, m, faulty)
 		}
 	}
 	return n
+}
+
+func (h *Hub) pass(from *memConn, s *memSubscription, m Msg, faulty bool) int {
+	if faulty {
+		return h.faults.pass(from, s, m)
+	}
+	return s.offer(m)
 }
 
 type memConn struct {
@@ -126,7 +138,7 @@ func (c *memConn) publish(m Msg) (int, error) {
 	m.Header = maps.Clone(m.Header)
 	c.send.Lock()
 	defer c.send.Unlock()
-	return c.hub.route(m), nil
+	return c.hub.route(c, m), nil
 }
 
 func (c *memConn) Request(ctx context.Context, m Msg) (Msg, error) {
@@ -174,6 +186,7 @@ func (c *memConn) Close(ctx context.Context) error {
 	c.mu.Unlock()
 
 	c.hub.remove(c.replies)
+	c.hub.faults.forget(func(k linkKey) bool { return k.from == c })
 	c.inflight.close(c.errClosed(), fmt.Errorf("%w: %s was closed", ErrDisconnected, c.name))
 	for _, s := range subs {
 		s.discard()

@@ -94,6 +94,8 @@ type NATS struct {
 
 	dropped atomic.Uint64 // by subscriptions that have ended
 
+	slow, tooLarge, disconnects atomic.Uint64
+
 	mu     sync.Mutex
 	closed bool                           // guarded by mu
 	subs   map[*natsSubscription]struct{} // guarded by mu
@@ -195,6 +197,27 @@ func (c *NATS) Conn() *nats.Conn { return c.nc }
 // server has it.
 func (c *NATS) MaxPayload() int64 { return c.nc.MaxPayload() }
 
+// NATSStats counts what went wrong on a connection since it was dialled.
+type NATSStats struct {
+	// Dropped counts the messages that came for subscriptions whose queue was
+	// full, and were lost: see NATSOptions.PendingMessages.
+	Dropped uint64
+	// SlowConsumers counts how often a subscription's queue became full.
+	SlowConsumers uint64
+	// TooLarge counts the messages refused with [ErrTooLarge].
+	TooLarge uint64
+	// Disconnects counts the connections that were lost. A server closes one
+	// that reads too slowly; what it had for it is lost then.
+	Disconnects uint64
+}
+
+// Stats is a snapshot of the counts.
+func (c *NATS) Stats() NATSStats {
+	return NATSStats{
+		Dropped: c.Dropped(), SlowConsumers: c.slow.Load(), TooLarge: c.tooLarge.Load(), Disconnects: c.disconnects.Load(),
+	}
+}
+
 // Dropped counts the messages that came for subscriptions whose queue was
 // full, and were lost.
 func (c *NATS) Dropped() uint64 {
@@ -232,6 +255,7 @@ func (c *NATS) publish(m *Msg) error {
 		return nil
 	}
 	if errors.Is(err, nats.ErrMaxPayload) {
+		c.tooLarge.Add(1)
 		return tooLarge(m.size(), c.nc.MaxPayload())
 	}
 	return translate(err)
@@ -338,7 +362,9 @@ func (c *NATS) onError(nc *nats.Conn, sub *nats.Subscription, err error) {
 		log = log.With("subject", sub.Subject)
 	}
 	if errors.Is(err, nats.ErrSlowConsumer) {
-		log.Warn("subscription is too slow, messages are dropped", "error", err)
+		c.slow.Add(1)
+		log.Warn("subscription is too slow: its queue is full, and messages are dropped until it has room",
+			"pending_messages", c.opts.PendingMessages, "pending_bytes", c.opts.PendingBytes, "dropped", c.Dropped())
 		return
 	}
 	if nc != nil && nc.IsClosed() {
@@ -347,7 +373,10 @@ func (c *NATS) onError(nc *nats.Conn, sub *nats.Subscription, err error) {
 	log.Error("NATS connection", "error", err)
 }
 
-func (c *NATS) onDisconnect(_ *nats.Conn, err error) {
+func (c *NATS) onDisconnect(nc *nats.Conn, err error) {
+	if !nc.IsClosed() {
+		c.disconnects.Add(1)
+	}
 	cause := ErrDisconnected
 	if err != nil {
 		cause = fmt.Errorf("%w: %w", ErrDisconnected, err)

@@ -17,6 +17,8 @@ type Route struct {
 	// Epoch is that of the ownership the caller knows of, for the receiver
 	// to compare; zero where there is none.
 	Epoch uint64
+	// Sequence numbers what is sent to that incarnation; nil for no numbers.
+	Sequence *Sequence
 }
 
 // Request sends a call to another node and waits for its answer until ctx
@@ -52,7 +54,7 @@ func Request(ctx context.Context, conn Conn, to Route, out *genserver.Outgoing) 
 	}
 	m, err := conn.Request(ctx, Msg{Subject: to.Subject, Data: e.buf.Bytes()})
 	if err != nil {
-		return nil, connError(err, out.To)
+		return nil, to.failed(err, out.To)
 	}
 	reply, err := ParseReply(m.Data)
 	if err != nil {
@@ -74,9 +76,18 @@ func Publish(conn Conn, to Route, out *genserver.Outgoing) error {
 		return err
 	}
 	if err := conn.Publish(Msg{Subject: to.Subject, Data: e.buf.Bytes()}); err != nil {
-		return connError(err, out.To)
+		return to.failed(err, out.To)
 	}
 	return nil
+}
+
+// failed names a Conn's error; a message that certainly reached no one must
+// not be missed by anyone.
+func (to Route) failed(err error, server string) error {
+	if unsent(err) {
+		to.Sequence.withhold()
+	}
+	return connError(err, server)
 }
 
 // frame leaves the whole frame of a message in the buffer.
@@ -87,9 +98,11 @@ func (e *encoding) frame(to Route, out *genserver.Outgoing, deadline time.Time) 
 	f := Frame{
 		Kind: out.Kind, Op: out.Op, Span: out.Span, From: out.From, FromNode: out.FromNode,
 		Chain: out.Chain, Epoch: to.Epoch, Remaining: RemainingUntil(deadline, time.Now()),
+		Number: to.Sequence.next(),
 	}
 	e.buf.Write(AppendFrame(e.buf.AvailableBuffer(), &f))
 	if err := e.append(out.Message); err != nil {
+		to.Sequence.withhold()
 		return badRequest(out.To, err)
 	}
 	return nil

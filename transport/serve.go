@@ -25,6 +25,8 @@ type Service struct {
 	processing       atomic.Int64  // nanoseconds, of those answered
 	lastError        atomic.Pointer[string]
 
+	gaps gaps // on a node's subject
+
 	lastLog atomic.Int64 // when the last line was logged, in Unix nanoseconds
 	unsaid  atomic.Uint64
 }
@@ -39,6 +41,14 @@ type ServiceStats struct {
 	UnsentReplies uint64
 	// SecondReplies counts attempts to answer a call again. None was sent.
 	SecondReplies uint64
+
+	// Lost counts the messages that other nodes sent here and that never came:
+	// dropped by the broker for a slow consumer, or by [NATS] for a full queue
+	// (NATS.Dropped has these too), or lost with a connection. A gap is seen
+	// when the same node's next message comes. For a moment it may count what
+	// comes a little later. Of [ServePublic] it is zero: plain clients number
+	// nothing.
+	Lost uint64
 
 	// The rest is of a public subject; of [ServeNode] it is zero.
 
@@ -57,6 +67,7 @@ func (s *Service) Stats() ServiceStats {
 		Malformed:     s.malformed.Load(),
 		UnsentReplies: s.unsentReplies.Load(),
 		SecondReplies: s.secondReplies.Load(),
+		Lost:          s.gaps.lost(),
 		Answered:      s.answered.Load(),
 		Failed:        s.failed.Load(),
 		Processing:    time.Duration(s.processing.Load()),
@@ -124,6 +135,7 @@ func (s *Service) incoming(m *Msg, subjects Subjects, incarnation string) (*deli
 	if err != nil {
 		return nil, 0, err
 	}
+	s.gaps.note(f.Number)
 	d := &delivery{body: body{codec: MsgPack, data: f.Payload}}
 	d.in = genserver.Incoming{
 		Envelope: genserver.Envelope{
