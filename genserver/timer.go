@@ -133,6 +133,8 @@ func (t *Timer) header() *header {
 	return &header{kind: KindInfo, timer: true, op: t.op, local: t.p, span: t.span}
 }
 
+func (t *Timer) message() Message { return t.msg }
+
 func (t *Timer) use() uint64 { return 0 }
 
 func (t *Timer) run(p *Process, c *Context) error {
