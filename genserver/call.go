@@ -45,8 +45,8 @@ func Call[Req CallMessage[Rep], Rep any](ctx context.Context, to Ref, r Req, opt
 
 // mayCall refuses a call that could not end well before anything is sent.
 func mayCall(ctx context.Context, from *Context, to Ref) error {
-	if from != nil && from.p.fenced.Load() {
-		return undelivered(ErrFenced, to.String(), "%s was killed", from.p)
+	if err := from.refusal(to); err != nil {
+		return err
 	}
 	if from == nil && to.sys.draining.Load() {
 		return undelivered(ErrDraining, to.String(), "this node takes no new work")
@@ -54,7 +54,7 @@ func mayCall(ctx context.Context, from *Context, to Ref) error {
 	if from != nil && (to.node == "" || to.node == to.sys.node) && from.keepsWaiting(to.name) {
 		return cycle(from.waiting().names(), to.sys.node, to.name)
 	}
-	if c, isHandler := ctx.(*Context); isHandler && c.over.Load() == 0 {
+	if c, isHandler := ctx.(*Context); isHandler && c.over.Load() == 0 && !c.detached {
 		return nil // which saves making its standard context
 	}
 	if ctx.Err() != nil {
@@ -114,6 +114,8 @@ func (o *callOp[Req, Rep]) recycle(c *callCell[Req, Rep]) {
 }
 
 func (c *callCell[Req, Rep]) header() *header { return &c.hdr }
+
+func (c *callCell[Req, Rep]) message() Message { return c.req }
 
 func (c *callCell[Req, Rep]) run(p *Process, ctx *Context) error {
 	if !c.begin() {

@@ -13,6 +13,9 @@ type chain struct {
 // waiting is the chain of a call that the handler makes. A call's handler keeps
 // its own caller waiting; one of a cast or an info keeps nobody.
 func (c *Context) waiting() *chain {
+	if c.detached {
+		return nil
+	}
 	w := &chain{server: c.p}
 	if c.msg.kind == KindCall {
 		w.outer = c.msg.chain
@@ -26,6 +29,9 @@ func (c *Context) waiting() *chain {
 // keepsWaiting reports whether a server of this System waits for the handler,
 // or is its own.
 func (c *Context) keepsWaiting(name string) bool {
+	if c.detached {
+		return false
+	}
 	if c.p.name == name {
 		return true
 	}

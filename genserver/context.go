@@ -16,7 +16,8 @@ import (
 //
 // It is valid until the handler returns; then it, and whatever was derived
 // from it, is cancelled, and it may come back as the context of another
-// message. A goroutine that outlives the handler must not keep it.
+// message. A goroutine that outlives the handler must not keep it: see
+// [Context.Detach].
 //
 // It ends earlier when its call's caller gives up, and when its server is
 // killed: the cause is then ErrFenced, and everything sent with it is refused.
@@ -26,7 +27,8 @@ type Context struct {
 	span trace.Span // this handler's, nil where nobody traces
 	stop error      // what Stop was given
 
-	began int64 // by the metrics' clock; 0 where nobody measures, and until a handler runs
+	began    int64 // by the metrics' clock; 0 where nobody measures, and until a handler runs
+	detached bool  // from its handler; see Detach
 
 	// taken is set once the context may be held by others; it's then not reused.
 	taken atomic.Bool

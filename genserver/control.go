@@ -6,6 +6,7 @@ import "sync"
 type terminating struct{}
 
 func (terminating) header() *header              { return &header{op: "terminate"} }
+func (terminating) message() Message             { return nil }
 func (terminating) use() uint64                  { return 0 }
 func (terminating) run(*Process, *Context) error { return nil }
 func (terminating) discard(uint64, failure)      {}
@@ -17,6 +18,7 @@ type barrier struct {
 }
 
 func (b *barrier) header() *header              { return &header{op: "barrier"} }
+func (b *barrier) message() Message             { return nil }
 func (b *barrier) use() uint64                  { return 0 }
 func (b *barrier) run(*Process, *Context) error { b.release(); return nil }
 func (b *barrier) discard(uint64, failure)      { b.release() }

@@ -85,6 +85,10 @@ type definition struct {
 // from nothing. No two handlers of one server, init and terminate included,
 // ever run at the same time, so the state needs no lock.
 //
+// When a server crashes, its report in the log has the types of its state and of
+// the message it was handling. One that is a [log/slog.LogValuer] says itself
+// what the report has of it.
+//
 // Define is meant for package variables. It panics where no server could ever
 // work: two handlers for one op, an empty op, a message or reply that does
 // not encode as a map, a request field under the op's own key.

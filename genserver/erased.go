@@ -128,8 +128,9 @@ const (
 	inboundSettled
 )
 
-func (it *inboundCall) header() *header { return &it.hdr }
-func (it *inboundCall) use() uint64     { return 0 }
+func (it *inboundCall) header() *header  { return &it.hdr }
+func (it *inboundCall) message() Message { return it.msg }
+func (it *inboundCall) use() uint64      { return 0 }
 
 func (it *inboundCall) begin() bool {
 	if it.waiter != nil && !it.waiter.begin() {

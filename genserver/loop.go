@@ -3,6 +3,7 @@ package genserver
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 )
@@ -14,9 +15,12 @@ const turnBudget = 128
 // ending is why a process ends.
 type ending struct {
 	reason   error
-	handling string // the message, of a crash
-	stack    []byte // of a panic
-	goexit   bool   // the goroutine is dying of runtime.Goexit
+	handling string      // the message, of a crash
+	message  Message     // the same, where its handler failed
+	stack    []byte      // of a panic
+	goexit   bool        // the goroutine is dying of runtime.Goexit
+	state    *slog.Value // as it was when the handler failed; nil where it's not shown
+	reported bool
 }
 
 // drain is the goroutine of a process that is not idle: it begins with a
@@ -69,6 +73,10 @@ func (p *Process) next(idly bool) (item, *ending) {
 	}
 	it := p.pop()
 	if it == nil {
+		p.awaitIdle()
+		it = p.pop() // which may be over already
+	}
+	if it == nil {
 		if idly {
 			p.phase = idle
 			p.box.shrink()
@@ -83,7 +91,22 @@ func (p *Process) next(idly bool) (item, *ending) {
 // goroutine has no say any more. p.mu is held.
 func (p *Process) lost() bool { return p.phase == exited || p.fenced.Load() }
 
+// pop takes the next message out, leaving aside timers that are dead.
 func (p *Process) pop() item {
+	for {
+		it := p.popAny()
+		if t, ok := it.(*Timer); !ok || t.state.Load() == timerQueued {
+			return it
+		}
+	}
+}
+
+func (p *Process) popAny() item {
+	if m := p.more; m != nil && len(m.continues) > 0 {
+		it := m.continues[0]
+		m.continues = m.continues[1:]
+		return it
+	}
 	if len(p.signals) == 0 {
 		return p.box.pop()
 	}
@@ -106,7 +129,7 @@ func (p *Process) turn(it item) (end *ending) {
 			return
 		}
 		end = crash(recover())
-		end.handling = c.String()
+		end.handling, end.message = c.String(), it.message()
 		c.finish(end.reason)
 		if end.goexit {
 			go p.exit(end)
@@ -116,13 +139,15 @@ func (p *Process) turn(it item) (end *ending) {
 	returned = true
 	runtime.KeepAlive(p) // so that a traceback of the handler has it; see stackOf
 	c.finish(err)
-	if err == nil {
-		err = c.stop
+	if err != nil {
+		end = endingOf(err, c)
+		end.message = it.message()
+		return end
 	}
-	if err == nil {
-		return nil
+	if c.stop != nil {
+		return endingOf(c.stop, c) // the message may be another caller's by now
 	}
-	return endingOf(err, c)
+	return nil
 }
 
 // enterInline gives the turn of an idle process to the calling goroutine, which
@@ -148,15 +173,25 @@ func (p *Process) leaveInline(end *ending) {
 	case end != nil:
 		p.mu.Unlock()
 		go p.exit(end) // terminate is none of the caller's business
-	case p.stop != nil || p.box.n > 0 || len(p.signals) > 0:
-		p.running = nil
-		p.mu.Unlock()
-		go p.drain(nil)
 	default:
 		p.running = nil
-		p.phase = idle
+		if p.stop == nil && !p.waits() {
+			p.awaitIdle()
+		}
+		more := p.stop != nil || p.waits()
+		if !more {
+			p.phase = idle
+		}
 		p.mu.Unlock()
+		if more {
+			go p.drain(nil)
+		}
 	}
+}
+
+// waits reports whether there is anything to handle; p.mu is held.
+func (p *Process) waits() bool {
+	return p.box.n > 0 || len(p.signals) > 0 || p.more != nil && len(p.more.continues) > 0
 }
 
 // start is a process's first goroutine: it claims the name where that is
@@ -225,11 +260,17 @@ func (p *Process) exit(end *ending) {
 	}
 	p.phase = stopping
 	left := p.empty()
+	if !end.asked() {
+		p.extra().crash = end // lest it be lost should terminate hang
+	}
 	if p.host.def.terminate != nil {
 		p.take(terminating{})
 	}
 	p.mu.Unlock()
 	p.discard(left, end.reason)
+	if !end.asked() {
+		p.noteState(end)
+	}
 
 	if terminate := p.host.def.terminate; terminate != nil {
 		after := guard(func() error {
@@ -238,10 +279,12 @@ func (p *Process) exit(end *ending) {
 			return nil
 		}, func(after *ending) {
 			after.handling = "terminate"
+			p.reportCrash(end)
 			p.depart(after)
 		})
 		if after != nil {
 			after.handling = "terminate"
+			p.reportCrash(end)
 			end = after
 		}
 	}

@@ -11,6 +11,9 @@ import (
 type item interface {
 	// header describes the message.
 	header() *header
+	// message is the message as a Go value, nil for bytes and the runtime's own.
+	// The server's goroutine asks, once run has failed.
+	message() Message
 	// use is a ticket that tells one use of a pooled item from the next.
 	use() uint64
 	// run handles the message, in the server's turn. An error ends the server.

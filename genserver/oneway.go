@@ -24,8 +24,8 @@ func (r Ref) send(ctx context.Context, kind Kind, m Message, opts []Option) erro
 		return err
 	}
 	from := sender(ctx)
-	if from != nil && from.p.fenced.Load() {
-		return undelivered(ErrFenced, r.String(), "%s was killed", from.p)
+	if err := from.refusal(r); err != nil {
+		return err
 	}
 	if from == nil && r.sys.draining.Load() {
 		return undelivered(ErrDraining, r.String(), "this node takes no new work")
@@ -89,17 +89,24 @@ func (it *oneWay) recycle() {
 }
 
 func (it *oneWay) header() *header         { return &it.hdr }
+func (it *oneWay) message() Message        { return it.msg }
 func (it *oneWay) use() uint64             { return 0 }
 func (it *oneWay) discard(uint64, failure) {}
 
 func (it *oneWay) run(p *Process, c *Context) error {
-	kind, op, msg, body, handler := it.hdr.kind, it.hdr.op, it.msg, it.body, it.handler
+	if err := it.handle(p, c); err != nil {
+		return err // and it stays, for the report; so it does after a panic
+	}
 	it.recycle()
-	if handler == nil {
-		return handleOneWay(p, c, kind, op, msg, body)
+	return nil
+}
+
+func (it *oneWay) handle(p *Process, c *Context) error {
+	if it.handler == nil {
+		return handleOneWay(p, c, it.hdr.kind, it.hdr.op, it.msg, it.body)
 	}
 	c.trace()
-	return dropBad(p, kind, op, handler.handle(p, c, msg))
+	return dropBad(p, it.hdr.kind, it.hdr.op, it.handler.handle(p, c, it.msg))
 }
 
 // handleOneWay runs the handler of a cast or an info, given as a Go value or

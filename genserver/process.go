@@ -31,7 +31,7 @@ type Process struct {
 	phase     phase
 	notice    notice
 	concluded bool // exited, and reported
-	zombie    bool // killed, and its handler still runs
+	undead    undead
 
 	// state is touched by whoever has the turn only: init, a handler, terminate.
 	state any
@@ -44,6 +44,7 @@ type Process struct {
 	ticket  uint64 // of running
 	ctx     *Context
 	alarm   *alarm        // nil while no timer was set
+	more    *more         // nil where there is no more
 	pending *pending      // calls that are to be answered later
 	exited  chan struct{} // made when first asked for
 	onKill  func()
@@ -223,6 +224,9 @@ func (p *Process) settle(ctx context.Context) (turns uint64, wasIdle bool, err e
 // take makes it the message whose turn it is; p.mu is held.
 func (p *Process) take(it item) {
 	p.turns++
+	if p.more != nil {
+		p.endIdle(it)
+	}
 	p.running, p.ticket = it, it.use()
 	if p.ctx == nil || p.ctx.taken.Load() {
 		p.ctx = &Context{p: p}
@@ -259,9 +263,14 @@ func (p *Process) kill(reason error) bool {
 		p.ctx.abort(ErrFenced)
 		handling = p.ctx.handling()
 	}
-	p.zombie = p.phase == starting || p.running != nil
-	zombie := p.zombie
+	if p.phase == starting || p.running != nil {
+		p.undead = undeadMaybe
+	}
 	left := p.empty()
+	var crash *ending // that led to a terminate which is running now
+	if p.more != nil {
+		crash = p.more.crash
+	}
 	onKill := p.onKill
 	p.onKill = nil
 	if onKill == nil {
@@ -272,11 +281,6 @@ func (p *Process) kill(reason error) bool {
 	p.mu.Unlock()
 
 	p.discard(left, reason)
-	end := &ending{reason: reason}
-	if zombie {
-		end.handling = handling
-		end.stack = p.haunt(handling)
-	}
 	if onKill != nil {
 		onKill()
 		p.mu.Lock()
@@ -288,6 +292,11 @@ func (p *Process) kill(reason error) bool {
 		if late {
 			return false
 		}
+	}
+	end := &ending{reason: reason, handling: handling}
+	end.stack = p.haunt(handling)
+	if crash != nil {
+		p.reportCrash(crash)
 	}
 	p.conclude(end)
 	return true
@@ -312,6 +321,7 @@ type remains struct {
 	ticket  uint64
 	queue   []item
 	pending *pending
+	endLife context.CancelCauseFunc // of what was detached; may be nil
 }
 
 // empty takes everything out of the process and ends its timers; p.mu is held.
@@ -319,7 +329,12 @@ func (p *Process) empty() remains {
 	if p.alarm != nil {
 		p.alarm.kill()
 	}
-	r := remains{p.running, p.ticket, append(p.signals, p.box.takeAll()...), p.pending}
+	r := remains{running: p.running, ticket: p.ticket, pending: p.pending}
+	if p.more != nil {
+		r.queue, r.endLife = p.more.continues, p.more.endLife
+		p.more.continues, p.more.idle = nil, idleTimeout{}
+	}
+	r.queue = append(append(r.queue, p.signals...), p.box.takeAll()...)
 	for l := p.pending; l != nil; l = l.next {
 		l.linked = false
 	}
@@ -336,6 +351,13 @@ func (p *Process) discard(left remains, reason error) {
 	p.sys.discard(left.queue, why)
 	for l := left.pending; l != nil; l = l.next {
 		l.call.discard(l.ticket, why)
+	}
+	if left.endLife != nil {
+		cause := reason
+		if p.fenced.Load() {
+			cause = ErrFenced
+		}
+		left.endLife(cause)
 	}
 }
 
@@ -390,22 +412,6 @@ func (p *Process) announce() bool {
 		watch.ProcessExited(p, p.Reason())
 	}
 	return !owed
-}
-
-// report logs an end that nobody asked for.
-func (p *Process) report(end *ending) {
-	if ended(end.reason) || reasonIs(end.reason, Killed) {
-		p.sys.log.Debug("server ended", "server", p.name, "generation", p.gen, "reason", end.reason)
-		return
-	}
-	attrs := []any{"server", p.name, "generation", p.gen, "type", p.host.def.name, "reason", end.reason}
-	if end.handling != "" {
-		attrs = append(attrs, "handling", end.handling)
-	}
-	if end.stack != nil {
-		attrs = append(attrs, "stack", string(end.stack))
-	}
-	p.sys.log.Error("server crashed", attrs...)
 }
 
 // unknownOp is the refusal of a message that no handler is there for.

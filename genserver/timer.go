@@ -137,6 +137,8 @@ func (t *Timer) header() *header {
 	return h
 }
 
+func (t *Timer) message() Message { return t.msg }
+
 func (t *Timer) use() uint64 { return 0 }
 
 func (t *Timer) run(p *Process, c *Context) error {

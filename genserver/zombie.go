@@ -12,11 +12,29 @@ import (
 // a goroutine, so all there is to do is to fence it, which Kill has done, and to
 // say where it hangs.
 
+type undead uint8
+
+const (
+	undeadNot   undead = iota
+	undeadMaybe        // killed while something ran
+	undeadTold         // which has not returned, and was reported
+)
+
 // haunt reports the code that still runs in a killed process, and returns its
-// stack, nil where it was not found.
+// stack, nil where there is none. A supervisor's children have been killed by then,
+// so that what takes time here does not let it act meanwhile.
 func (p *Process) haunt(handling string) []byte {
-	p.sys.stats.zombies.Add(1)
-	p.sys.stats.zombiesTotal.Add(1)
+	p.mu.Lock()
+	is := p.undead == undeadMaybe
+	if is {
+		p.undead = undeadTold
+		p.sys.stats.zombies.Add(1)
+		p.sys.stats.zombiesTotal.Add(1)
+	}
+	p.mu.Unlock()
+	if !is {
+		return nil
+	}
 	stack := p.sys.dumps.of(p)
 	attrs := []any{"server", p.name, "generation", p.gen, "type", p.host.def.name, "handling", handling}
 	if stack != nil {
@@ -27,13 +45,13 @@ func (p *Process) haunt(handling string) []byte {
 }
 
 // ceased is called by the goroutine of a process that has been killed, once it
-// has left the code that kept it. Without a zombie it does nothing.
+// has left the code that kept it.
 func (p *Process) ceased() {
 	p.mu.Lock()
-	was := p.zombie
-	p.zombie = false
+	was := p.undead
+	p.undead = undeadNot
 	p.mu.Unlock()
-	if !was {
+	if was != undeadTold {
 		return
 	}
 	p.sys.stats.zombies.Add(-1)
