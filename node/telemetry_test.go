@@ -160,8 +160,9 @@ func TestMetricsOfTwoNodes(t *testing.T) {
 	one, two := config("n1", nats, public("a", hooks{})), config("n2", nats, public("b", hooks{}), local("c", hooks{}))
 	one.MeterProvider, two.MeterProvider = provider, provider
 	n1 := start(t, one)
-	start(t, two)
+	n2 := start(t, two)
 	get(t, n1.Ref("b")) // handled by n2
+	noErr(t, "drain", n2.System().Drain(soon(t)))
 
 	var all metricdata.ResourceMetrics
 	noErr(t, "collect", reader.Collect(t.Context(), &all))
