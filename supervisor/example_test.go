@@ -165,3 +165,34 @@ func ExampleSpec_Validate() {
 	// Children[1] "pool".Backoff.Base: 0s is not positive
 	// Children[1] "pool".Children[0] "counter".Name: taken by Children[0] "counter"
 }
+
+// A Dynamic is given its children while it runs. Each keeps its own config over
+// restarts, and is forgotten once it has ended for good.
+func ExampleDynamic() {
+	ctx := context.Background()
+	sys := quiet()
+	pool, err := sys.Start(ctx, "pool", supervisor.Dynamic{MaxChildren: 2}, genserver.SpawnOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for i, name := range []string{"left", "right", "third"} {
+		_, err := genserver.Call(ctx, pool.Ref(), supervisor.StartChild{Name: name, Run: Counter.With(100 * i)})
+		fmt.Println(name, err)
+	}
+	_, err = genserver.Call(ctx, pool.Ref(), supervisor.TerminateChild{Name: "left"})
+	fmt.Println(err)
+	all, err := genserver.Call(ctx, pool.Ref(), supervisor.WhichChildren{})
+	for _, c := range all.Children {
+		fmt.Println(c.Name, c.Status, c.Restart, err)
+	}
+	if err := pool.Stop(ctx, genserver.Shutdown); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// left <nil>
+	// right <nil>
+	// third pool: third: no child more at a time
+	// <nil>
+	// right running transient <nil>
+}
