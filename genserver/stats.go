@@ -19,6 +19,8 @@ type Stats struct {
 	LateReplies uint64
 	// UnknownOps are messages that no handler was there for.
 	UnknownOps uint64
+	// Overruns are handlers that ran longer than their Type's [Watchdog] allows.
+	Overruns uint64
 	// Zombies are the handlers that still run although their server has been
 	// killed; see [Process.Kill].
 	Zombies int64
@@ -28,7 +30,7 @@ type Stats struct {
 
 type counters struct {
 	dropped, expired, lateReplies, unknownOps atomic.Uint64
-	zombiesTotal                              atomic.Uint64
+	overruns, zombiesTotal                    atomic.Uint64
 	zombies                                   atomic.Int64
 
 	lastDropLog atomic.Int64 // unix nanoseconds
@@ -43,6 +45,7 @@ func (s *System) Stats() Stats {
 		LateReplies: s.stats.lateReplies.Load(),
 		UnknownOps:  s.stats.unknownOps.Load(),
 
+		Overruns:     s.stats.overruns.Load(),
 		Zombies:      s.stats.zombies.Load(),
 		ZombiesTotal: s.stats.zombiesTotal.Load(),
 	}
