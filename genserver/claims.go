@@ -148,8 +148,9 @@ func (s *System) Release(ctx context.Context, name string) error {
 
 // push queues a message for a name: in the mailbox of its process, or, for a
 // cluster-wide name between two lives, until the next one starts. errGone
-// means that this System does not know the name.
-func (s *System) push(name string, it item) error {
+// means that this System does not know the name. With noWait there is no
+// waiting for the next one.
+func (s *System) push(name string, it item, noWait bool) error {
 	s.stamp(it)
 	if p := s.procs.get(name); p != nil {
 		if err := p.push(it, false); err != errGone { //nolint:errorlint // it's never wrapped
@@ -167,6 +168,9 @@ func (s *System) push(name string, it item) error {
 		if err := p.push(it, false); err != errGone { //nolint:errorlint // it's never wrapped
 			return err
 		}
+	}
+	if noWait {
+		return undelivered(ErrNoProcess, name, "it is between two lives")
 	}
 	if len(held.waiting) >= DefaultMailbox {
 		return undelivered(ErrOverloaded, name, "%d messages wait for its next start", len(held.waiting))

@@ -71,6 +71,8 @@ type definition struct {
 	tag         string
 	mailbox     int
 	nonBlocking bool
+	blockCasts  bool
+	watchdog    *limits // nil for none
 	init        func(*Context, any) (any, error)
 	terminate   func(any, *Context, error)
 	calls       map[string]callEntry

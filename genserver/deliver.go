@@ -11,7 +11,7 @@ func (s *System) Deliver(in *Incoming) {
 		h.span = &in.Span
 	}
 	if in.Kind != KindCall {
-		if err := s.push(in.To, &oneWay{hdr: h, body: in.Body}); err != nil {
+		if err := s.push(in.To, &oneWay{hdr: h, body: in.Body}, false); err != nil {
 			s.drop(in.To, in.Kind, in.Op, s.refusal(in.To, err))
 		}
 		return
@@ -25,7 +25,7 @@ func (s *System) Deliver(in *Incoming) {
 		in.Reply.Reply(nil, undelivered(ErrDraining, in.To, "node %s takes no new work", s.node))
 		return
 	}
-	if err := s.push(in.To, &inboundCall{hdr: h, body: in.Body, reply: in.Reply}); err != nil {
+	if err := s.push(in.To, &inboundCall{hdr: h, body: in.Body, reply: in.Reply}, false); err != nil {
 		in.Reply.Reply(nil, s.refusal(in.To, err))
 	}
 }

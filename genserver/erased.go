@@ -19,7 +19,7 @@ func callErased(ctx context.Context, from *Context, to Ref, m Message, o options
 			reply:  w,
 			waiter: &w.waiter,
 		}
-		switch err := to.sys.push(to.name, it); {
+		switch err := to.sys.push(to.name, it, o.noWait); {
 		case err == nil:
 			if err := w.await(ctx, o.timeout); err != nil {
 				if p := to.sys.procs.get(to.name); p != nil {

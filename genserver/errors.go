@@ -115,6 +115,8 @@ var (
 	Shutdown = &Error{Code: "shutdown"}
 	// Killed is the reason of a server that was ended without terminate.
 	Killed = &Error{Code: "killed"}
+	// ErrStuck is the reason of a server that was killed by its Type's [Watchdog].
+	ErrStuck = &Error{Code: "stuck"}
 	// ErrPanic is the code of the reason of a server whose handler panicked;
 	// the stack goes to the log, not over the wire.
 	ErrPanic = &Error{Code: "panic"}
@@ -139,6 +141,7 @@ var codeText = map[string]string{
 	"shutdown":      "shutdown",
 	"killed":        "killed",
 	"panic":         "panic",
+	"stuck":         "server was stuck",
 	"restart_limit": "restart limit reached",
 }
 

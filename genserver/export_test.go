@@ -17,3 +17,13 @@ func Pending(p *Process) int {
 	}
 	return n
 }
+
+// Monitors counts those that wait for a process's end.
+func Monitors(p *Process) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.more == nil {
+		return 0
+	}
+	return len(p.more.monitors.told)
+}

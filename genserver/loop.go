@@ -108,7 +108,11 @@ func (p *Process) popAny() item {
 		return it
 	}
 	if len(p.signals) == 0 {
-		return p.box.pop()
+		it := p.box.pop()
+		if p.more != nil {
+			p.admit()
+		}
+		return it
 	}
 	it := p.signals[0]
 	p.signals = p.signals[1:]

@@ -49,7 +49,7 @@ func (OneWay) oneWay() {} //nolint:unused // promoted to those who embed it
 // the runtime.
 type Signal struct{}
 
-func (Signal) signal() {} //nolint:unused // promoted to those who embed it
+func (Signal) signal() {}
 
 // Map is a whole payload without a Go type of its own. It is a call, a cast
 // and an info alike, and a handler of Map is its kind's fallback for every op

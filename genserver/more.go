@@ -10,7 +10,10 @@ import (
 type more struct {
 	continues []item // asked for by the handler, and next
 	idle      idleTimeout
-	crash     *ending // that the process is ending with
+	dog       dog
+	monitors  monitors
+	blocked   []*blocked // senders, in the order they came
+	crash     *ending    // that the process is ending with
 
 	// What Detach gives derives from life.
 	life    context.Context

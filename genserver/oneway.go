@@ -40,7 +40,7 @@ func (r Ref) send(ctx context.Context, kind Kind, m Message, opts []Option) erro
 		it := oneWays.Get().(*oneWay)
 		it.hdr = headerOf(ctx, from, kind, op)
 		it.msg, it.handler = m, handler
-		switch err := p.push(it, false); {
+		switch err := p.pushPatiently(ctx, from, it); {
 		case err == nil:
 			return nil
 		case err != errGone: //nolint:errorlint // it's never wrapped
@@ -57,7 +57,7 @@ func (r Ref) send(ctx context.Context, kind Kind, m Message, opts []Option) erro
 func (r Ref) sendAway(ctx context.Context, from *Context, kind Kind, m Message, o options) error {
 	if r.node == "" || r.node == r.sys.node {
 		it := &oneWay{hdr: headerOf(ctx, from, kind, ""), msg: m}
-		if err := r.sys.push(r.name, it); err != errGone { //nolint:errorlint // it's never wrapped
+		if err := r.sys.push(r.name, it, o.noWait); err != errGone { //nolint:errorlint // it's never wrapped
 			return r.dropped(kind, m.Op(), err, o)
 		}
 	}

@@ -8,6 +8,7 @@ type Option func(options) options
 type options struct {
 	timeout time.Duration
 	strict  bool
+	noWait  bool
 }
 
 func optionsOf(opts []Option) options {
@@ -24,6 +25,17 @@ func optionsOf(opts []Option) options {
 func WithTimeout(d time.Duration) Option {
 	return func(o options) options {
 		o.timeout = d
+		return o
+	}
+}
+
+// NoWait has a call or cast to a cluster-wide name of this node fail at once with
+// ErrNoProcess, undelivered, where the server is between two lives; without it,
+// the message waits for the next one. A cast says so only if [Strict] too. How
+// long a message to another node's server waits is for that node to say.
+func NoWait() Option {
+	return func(o options) options {
+		o.noWait = true
 		return o
 	}
 }

@@ -228,6 +228,9 @@ func (p *Process) take(it item) {
 		p.endIdle(it)
 	}
 	p.running, p.ticket = it, it.use()
+	if p.host.def.watchdog != nil && p.phase == busy {
+		p.watchTurn()
+	}
 	if p.ctx == nil || p.ctx.taken.Load() {
 		p.ctx = &Context{p: p}
 	}
@@ -251,9 +254,12 @@ func (p *Process) callerLeft(it item, cause error) {
 func (p *Process) Kill() { p.kill(Killed) }
 
 // kill reports false of a process that has ended already.
-func (p *Process) kill(reason error) bool {
+func (p *Process) kill(reason error) bool { return p.killTurn(0, reason) }
+
+// killTurn is kill, unless the turn is over by now; turn 0 is any.
+func (p *Process) killTurn(turn uint64, reason error) bool {
 	p.mu.Lock()
-	if p.phase == exited {
+	if p.phase == exited || turn > 0 && (p.turns != turn || p.running == nil || p.phase != busy) {
 		p.mu.Unlock()
 		return false
 	}
@@ -321,6 +327,7 @@ type remains struct {
 	ticket  uint64
 	queue   []item
 	pending *pending
+	own     map[*Monitor]struct{}   // its monitors
 	endLife context.CancelCauseFunc // of what was detached; may be nil
 }
 
@@ -332,7 +339,15 @@ func (p *Process) empty() remains {
 	r := remains{running: p.running, ticket: p.ticket, pending: p.pending}
 	if p.more != nil {
 		r.queue, r.endLife = p.more.continues, p.more.endLife
-		p.more.continues, p.more.idle = nil, idleTimeout{}
+		r.own = p.more.monitors.own
+		for _, b := range p.more.blocked {
+			b.done <- errGone
+		}
+		p.more.blocked = nil
+		p.more.continues, p.more.idle, p.more.monitors.own = nil, idleTimeout{}, nil
+		if p.more.dog.timer != nil {
+			p.more.dog.timer.Stop()
+		}
 	}
 	r.queue = append(append(r.queue, p.signals...), p.box.takeAll()...)
 	for l := p.pending; l != nil; l = l.next {
@@ -352,6 +367,7 @@ func (p *Process) discard(left remains, reason error) {
 	for l := left.pending; l != nil; l = l.next {
 		l.call.discard(l.ticket, why)
 	}
+	endMonitors(left.own)
 	if left.endLife != nil {
 		cause := reason
 		if p.fenced.Load() {
@@ -391,7 +407,12 @@ func (p *Process) conclude(end *ending) {
 		p.notice = noticeOwed
 	}
 	watch := p.watch
+	var told map[*Monitor]struct{}
+	if p.more != nil {
+		told, p.more.monitors.told = p.more.monitors.told, nil
+	}
 	p.mu.Unlock()
+	p.tellMonitors(told, end.reason)
 	if watch != nil && !starting {
 		watch.ProcessExited(p, end.reason)
 	}

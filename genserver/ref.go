@@ -32,8 +32,8 @@ func (r Ref) On(node string) Ref {
 	return r
 }
 
-// Cast sends a message that has no answer. It never waits for the server. Nil
-// says that the message was sent, not that it arrived or was handled: to an
+// Cast sends a message that has no answer. It never waits for the server, unless
+// its mailbox is full and its Type says [BlockCasts]. Nil says that the message was sent, not that it arrived or was handled: to an
 // unknown name or a full mailbox it is dropped and counted, unless [Strict] is
 // given.
 //

@@ -20,6 +20,8 @@ type Stats struct {
 	LateReplies uint64
 	// UnknownOps are messages that no handler was there for.
 	UnknownOps uint64
+	// Overruns are handlers that ran longer than their Type's [Watchdog] allows.
+	Overruns uint64
 	// Zombies are the handlers that still run although their server has been
 	// killed; see [Process.Kill].
 	Zombies int64
@@ -29,7 +31,7 @@ type Stats struct {
 
 type counters struct {
 	dropped, expired, lateReplies, unknownOps tally
-	zombiesTotal                              atomic.Uint64
+	overruns, zombiesTotal                    atomic.Uint64
 	zombies                                   atomic.Int64
 
 	lastDropLog atomic.Int64 // unix nanoseconds
@@ -44,6 +46,7 @@ func (s *System) Stats() Stats {
 		LateReplies: s.stats.lateReplies.Load(),
 		UnknownOps:  s.stats.unknownOps.Load(),
 
+		Overruns:     s.stats.overruns.Load(),
 		Zombies:      s.stats.zombies.Load(),
 		ZombiesTotal: s.stats.zombiesTotal.Load(),
 	}

@@ -1,0 +1,164 @@
+package genserver
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Future is the answer to a call of [CallAsync]. Its methods may be called from
+// anywhere, and in any order.
+type Future[Rep any] struct{ call *asyncCall }
+
+// CallAsync is [Call] without the wait: many calls can be in flight, and
+// awaited in any order. A call to a server of this System costs no goroutine.
+//
+// Its time begins now, and it ends with ctx: in a handler, use
+// [Context.Detach] for a call that outlives it. What Call refuses, it refuses,
+// by its Future: a server can't await itself.
+func CallAsync[Req CallMessage[Rep], Rep any](ctx context.Context, to Ref, r Req, opts ...Option) *Future[Rep] {
+	c := &asyncCall{to: to, ctx: ctx, done: make(chan struct{})}
+	if err := c.send(r, optionsOf(opts)); err != nil {
+		c.Reply(nil, err)
+	}
+	return &Future[Rep]{c}
+}
+
+// Done is closed when the answer, or an error, is there.
+func (f *Future[Rep]) Done() <-chan struct{} { return f.call.done }
+
+// Await waits for the answer, and gives it, or the error that Call would have
+// given, every time. When ctx ends first, it returns ErrTimeout, and the call
+// goes on.
+func (f *Future[Rep]) Await(ctx context.Context) (Rep, error) {
+	var none Rep
+	c := f.call
+	select {
+	case <-c.done:
+	default:
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return none, timeoutError(ctx, false).about(c.to.String())
+		}
+	}
+	if c.err != nil {
+		return none, c.err
+	}
+	return replyAs[Rep](c.to, c.rep)
+}
+
+// Cancel gives the call up, as the end of its context does: unless it has been
+// answered, Await returns ErrTimeout, which is undelivered where its handler had
+// not begun and never will.
+func (f *Future[Rep]) Cancel() { f.call.giveUp() }
+
+// asyncCall is a Future's call, its types erased.
+type asyncCall struct {
+	to   Ref
+	ctx  context.Context
+	done chan struct{} // closed after rep and err are written
+
+	rep any
+	err error
+
+	mu      sync.Mutex
+	settled bool
+	timer   *time.Timer        // of the timeout
+	unhook  func() bool        // from ctx
+	near    *inboundCall       // within this System
+	cancel  context.CancelFunc // of a request to another node
+}
+
+func (c *asyncCall) send(m Message, o options) error {
+	to := c.to
+	if _, err := to.local(); err != nil {
+		return err
+	}
+	from := sender(c.ctx)
+	if err := mayCall(c.ctx, from, to); err != nil {
+		return err
+	}
+	if to.node == "" || to.node == to.sys.node {
+		it := &inboundCall{hdr: headerOf(c.ctx, from, KindCall, ""), body: valueBody{to.sys.codec, m}, msg: m, reply: c}
+		c.watch(it, o.timeout)
+		err := to.sys.push(to.name, it, o.noWait)
+		switch {
+		case err != errGone: //nolint:errorlint // it's never wrapped
+			return err
+		case to.node != "" || to.sys.router == nil:
+			return undelivered(ErrNoProcess, to.String(), "")
+		}
+		c.unwatch()
+	}
+	far, cancel := context.WithCancel(c.ctx)
+	c.mu.Lock()
+	c.near, c.cancel = nil, cancel
+	c.mu.Unlock()
+	go func() { // which ends with the call's time, or Cancel
+		defer cancel()
+		c.Reply(to.sys.request(far, from, to, m, o))
+	}()
+	return nil
+}
+
+// watch has a call within this System given up when its time is over.
+func (c *asyncCall) watch(it *inboundCall, timeout time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.near = it
+	if timeout > 0 {
+		c.timer = time.AfterFunc(timeout, c.giveUp)
+	}
+	c.unhook = context.AfterFunc(c.ctx, c.giveUp)
+}
+
+func (c *asyncCall) unwatch() {
+	c.mu.Lock()
+	timer, unhook := c.timer, c.unhook
+	c.timer, c.unhook = nil, nil
+	c.mu.Unlock()
+	if timer != nil {
+		timer.Stop()
+	}
+	if unhook != nil {
+		unhook()
+	}
+}
+
+// giveUp ends the call: a handler that has not begun never does, and one that
+// runs has its context cancelled.
+func (c *asyncCall) giveUp() {
+	c.mu.Lock()
+	near, cancel := c.near, c.cancel
+	c.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	if near == nil {
+		return
+	}
+	var why *Error
+	near.discard(0, func(queued bool) error {
+		why = timeoutError(c.ctx, queued).about(c.to.name)
+		return why
+	})
+	if why != nil && !why.Undelivered {
+		if p := c.to.sys.procs.get(c.to.name); p != nil {
+			p.callerLeft(near, why)
+		}
+	}
+}
+
+// Reply makes it a Replier. The first counts.
+func (c *asyncCall) Reply(v any, err error) {
+	c.mu.Lock()
+	first := !c.settled
+	c.settled = true
+	c.mu.Unlock()
+	if first {
+		c.unwatch()
+		c.rep, c.err = v, err
+		close(c.done)
+	}
+}
