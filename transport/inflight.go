@@ -39,34 +39,42 @@ func newInflight(inbox string) *inflight {
 // subject is the wildcard that all answers match.
 func (in *inflight) subject() string { return in.prefix + "*" }
 
-// request runs send with a fresh reply subject and waits for the answer to it.
-func (in *inflight) request(ctx context.Context, send func(reply string) error) (Msg, error) {
-	if err := ctx.Err(); err != nil {
-		return Msg{}, err
-	}
-	id, w, err := in.begin()
-	if err != nil {
-		return Msg{}, err
-	}
-	if err := send(in.prefix + strconv.FormatUint(id, 36)); err != nil {
-		in.abandon(id, w)
-		return Msg{}, err
+// pending is one request under way: begin, send, await.
+type pending struct {
+	id uint64
+	w  *waiter
+}
+
+// reply is the subject that the answer is awaited on.
+func (in *inflight) reply(p pending) string {
+	var b [64]byte
+	return string(strconv.AppendUint(append(b[:0], in.prefix...), p.id, 36))
+}
+
+// await waits for the answer to what was sent, or returns why it was not.
+func (in *inflight) await(ctx context.Context, p pending, sent error) (Msg, error) {
+	if sent != nil {
+		in.abandon(p.id, p.w)
+		return Msg{}, sent
 	}
 	select {
-	case a := <-w.answer:
-		in.release(w)
+	case a := <-p.w.answer:
+		in.release(p.w)
 		return a.msg, a.err
 	case <-ctx.Done():
-		in.abandon(id, w)
+		in.abandon(p.id, p.w)
 		return Msg{}, ctx.Err()
 	}
 }
 
-func (in *inflight) begin() (uint64, *waiter, error) {
+func (in *inflight) begin(ctx context.Context) (pending, error) {
+	if err := ctx.Err(); err != nil {
+		return pending{}, err
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed != nil {
-		return 0, nil, in.closed
+		return pending{}, in.closed
 	}
 	var w *waiter
 	if n := len(in.free); n > 0 {
@@ -76,7 +84,7 @@ func (in *inflight) begin() (uint64, *waiter, error) {
 	}
 	in.last++
 	in.wait[in.last] = w
-	return in.last, w, nil
+	return pending{in.last, w}, nil
 }
 
 // take removes a waiter; the caller then owes it an answer.

@@ -142,14 +142,16 @@ func (c *memConn) publish(m Msg) (int, error) {
 }
 
 func (c *memConn) Request(ctx context.Context, m Msg) (Msg, error) {
-	return c.inflight.request(ctx, func(reply string) error {
-		m.Reply = reply
-		n, err := c.publish(m)
-		if err == nil && n == 0 {
-			err = ErrNoResponders
-		}
-		return err
-	})
+	p, err := c.inflight.begin(ctx)
+	if err != nil {
+		return Msg{}, err
+	}
+	m.Reply = c.inflight.reply(p)
+	n, err := c.publish(m)
+	if err == nil && n == 0 {
+		err = ErrNoResponders
+	}
+	return c.inflight.await(ctx, p, err)
 }
 
 func (c *memConn) Subscribe(subject string, deliver func(Msg)) (Subscription, error) {

@@ -266,10 +266,12 @@ func (c *NATS) Request(ctx context.Context, m Msg) (Msg, error) {
 	if err := checkSubject(m.Subject, false); err != nil {
 		return Msg{}, err
 	}
-	return c.inflight.request(ctx, func(reply string) error {
-		m.Reply = reply
-		return c.publish(&m)
-	})
+	p, err := c.inflight.begin(ctx)
+	if err != nil {
+		return Msg{}, err
+	}
+	m.Reply = c.inflight.reply(p)
+	return c.inflight.await(ctx, p, c.publish(&m))
 }
 
 // Subscribe implements [Conn].

@@ -192,6 +192,10 @@ func TestSlowNodeCountsWhatTheClientDropped(t *testing.T) {
 		}
 	}
 	close(proceed)
+	// With the queue still full the call below would be dropped too.
+	for deadline := time.Now().Add(10 * time.Second); received.Load() < sent-b.Dropped() && time.Now().Before(deadline); {
+		<-time.After(time.Millisecond)
+	}
 	if _, err := transport.Request(within(t), a, to, callOf(nil)); err != nil {
 		t.Fatalf("got %v, want nil", err)
 	}
