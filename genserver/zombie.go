@@ -15,9 +15,10 @@ import (
 type undead uint8
 
 const (
-	undeadNot   undead = iota
-	undeadMaybe        // killed while something ran
-	undeadTold         // which has not returned, and was reported
+	undeadNot     undead = iota
+	undeadMaybe          // killed while something ran
+	undeadTelling        // which is being reported
+	undeadTold           // which has not returned, and was reported
 )
 
 // haunt reports the code that still runs in a killed process, and returns its
@@ -27,7 +28,7 @@ func (p *Process) haunt(handling string) []byte {
 	p.mu.Lock()
 	is := p.undead == undeadMaybe
 	if is {
-		p.undead = undeadTold
+		p.undead = undeadTelling
 		p.sys.stats.zombies.Add(1)
 		p.sys.stats.zombiesTotal.Add(1)
 	}
@@ -41,6 +42,15 @@ func (p *Process) haunt(handling string) []byte {
 		attrs = append(attrs, "stack", string(stack))
 	}
 	p.sys.log.Warn("zombie: a killed server's handler has not returned", attrs...)
+	p.mu.Lock()
+	returned := p.undead == undeadNot
+	if !returned {
+		p.undead = undeadTold
+	}
+	p.mu.Unlock()
+	if returned {
+		p.exorcise()
+	}
 	return stack
 }
 
@@ -51,9 +61,13 @@ func (p *Process) ceased() {
 	was := p.undead
 	p.undead = undeadNot
 	p.mu.Unlock()
-	if was != undeadTold {
-		return
+	if was == undeadTold { // of one that is being told, haunt says it in its turn
+		p.exorcise()
 	}
+}
+
+// exorcise reports that a zombie has returned.
+func (p *Process) exorcise() {
 	p.sys.stats.zombies.Add(-1)
 	p.sys.log.Info("zombie has returned", "server", p.name, "generation", p.gen, "type", p.host.def.name)
 }

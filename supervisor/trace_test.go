@@ -173,6 +173,9 @@ func (n *noter) WithAttrs([]slog.Attr) slog.Handler       { return n }
 func (n *noter) WithGroup(string) slog.Handler            { return n }
 
 func (n *noter) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "zombie") {
+		return nil // when a handler returns is no part of the story
+	}
 	var line strings.Builder
 	fmt.Fprintf(&line, "%-5v %s:", r.Level, r.Message)
 	r.Attrs(func(a slog.Attr) bool {

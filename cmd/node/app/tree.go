@@ -15,9 +15,11 @@ import (
 func serverNames(spec supervisor.Spec) []string {
 	names := []string{}
 	for _, c := range spec.Children {
-		if nested, ok := c.Run.(supervisor.Spec); ok {
-			names = append(names, serverNames(nested)...)
-		} else {
+		switch run := c.Run.(type) {
+		case supervisor.Spec:
+			names = append(names, serverNames(run)...)
+		case supervisor.Dynamic: // its servers come and go
+		default:
 			names = append(names, c.Name)
 		}
 	}
@@ -40,12 +42,15 @@ func branches(w *tabwriter.Writer, spec supervisor.Spec, indent string) {
 		if i == len(spec.Children)-1 {
 			branch, below = "└─ ", "   "
 		}
-		if nested, ok := c.Run.(supervisor.Spec); ok {
-			fmt.Fprintf(w, "%s%s%s\t%s\t%s\n", indent, branch, c.Name, nested.Strategy, c.Restart)
-			branches(w, nested, indent+below)
-			continue
+		switch run := c.Run.(type) {
+		case supervisor.Spec:
+			fmt.Fprintf(w, "%s%s%s\t%s\t%s\n", indent, branch, c.Name, run.Strategy, c.Restart)
+			branches(w, run, indent+below)
+		case supervisor.Dynamic:
+			fmt.Fprintf(w, "%s%s%s\tdynamic\t%s\n", indent, branch, c.Name, c.Restart)
+		default:
+			fmt.Fprintf(w, "%s%s%s\t%s\t%s\t%s\n", indent, branch, c.Name, run.GenServer().TypeName(), c.Restart, c.Scope)
 		}
-		fmt.Fprintf(w, "%s%s%s\t%s\t%s\t%s\n", indent, branch, c.Name, c.Run.GenServer().TypeName(), c.Restart, c.Scope)
 	}
 }
 
