@@ -201,6 +201,13 @@ func (p *Process) waits() bool {
 // start is a process's first goroutine: it claims the name where that is
 // cluster-wide, runs init, and goes on to the messages that came meanwhile.
 func (p *Process) start(spec Spec, scope Scope) {
+	p.mu.Lock()
+	if p.lost() {
+		p.mu.Unlock()
+		return // before anything has run
+	}
+	p.begun = true
+	p.mu.Unlock()
 	end := guard(func() error {
 		if err := p.claimName(scope); err != nil {
 			return err

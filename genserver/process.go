@@ -31,6 +31,7 @@ type Process struct {
 	phase     phase
 	notice    notice
 	concluded bool // exited, and reported
+	begun     bool // to start
 	undead    undead
 
 	// state is touched by whoever has the turn only: init, a handler, terminate.
@@ -269,7 +270,7 @@ func (p *Process) killTurn(turn uint64, reason error) bool {
 		p.ctx.abort(ErrFenced)
 		handling = p.ctx.handling()
 	}
-	if p.phase == starting || p.running != nil {
+	if p.begun && p.phase == starting || p.running != nil {
 		p.undead = undeadMaybe
 	}
 	left := p.empty()

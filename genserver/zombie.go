@@ -25,6 +25,7 @@ const (
 // stack, nil where there is none. A supervisor's children have been killed by then,
 // so that what takes time here does not let it act meanwhile.
 func (p *Process) haunt(handling string) []byte {
+	runtime.Gosched() // it may be about to return, as its context is cancelled
 	p.mu.Lock()
 	is := p.undead == undeadMaybe
 	if is {
