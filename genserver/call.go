@@ -80,7 +80,7 @@ func (o *callOp[Req, Rep]) call(ctx context.Context, from *Context, p *Process, 
 	}
 	c.arm()
 	c.req = r
-	c.hdr = headerOf(ctx, from, KindCall, o.op)
+	c.hdr.fill(ctx, from, KindCall, o.op)
 	c.inline = p.host.def.nonBlocking && o.later == nil && p.enterInline(c)
 	if c.inline {
 		p.leaveInline(p.turn(c))

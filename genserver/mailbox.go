@@ -46,8 +46,14 @@ type header struct {
 }
 
 // headerOf describes a message sent with ctx, which from was found in.
-func headerOf(ctx context.Context, from *Context, kind Kind, op string) header {
-	h := header{kind: kind, op: op}
+func headerOf(ctx context.Context, from *Context, kind Kind, op string) (h header) {
+	h.fill(ctx, from, kind, op)
+	return h
+}
+
+// fill is headerOf in place, for a header that is empty.
+func (h *header) fill(ctx context.Context, from *Context, kind Kind, op string) {
+	h.kind, h.op = kind, op
 	if from != nil {
 		h.local = from.p
 	}
@@ -59,10 +65,9 @@ func headerOf(ctx context.Context, from *Context, kind Kind, op string) header {
 	}
 	if c, ok := ctx.(*Context); ok {
 		h.span = c.spanContext()
-		return h
+		return
 	}
 	h.span = spanOf(ctx)
-	return h
 }
 
 // spanOf is the sender's span. Most have none, and pay nothing.

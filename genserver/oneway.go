@@ -38,7 +38,7 @@ func (r Ref) send(ctx context.Context, kind Kind, m Message, opts []Option) erro
 			return r.dropped(kind, op, p.unknownOp(kind, op), o)
 		}
 		it := oneWays.Get().(*oneWay)
-		it.hdr = headerOf(ctx, from, kind, op)
+		it.hdr.fill(ctx, from, kind, op)
 		it.msg, it.handler = m, handler
 		switch err := p.pushPatiently(ctx, from, it); {
 		case err == nil:

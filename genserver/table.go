@@ -2,12 +2,18 @@ package genserver
 
 import (
 	"sync"
+	"sync/atomic"
 )
 
 // table finds processes by name. It is split so that callers on different
-// cores seldom meet.
+// cores seldom meet, and most names are found without a lock: each has a place
+// among the recent ones, which it shares with few others.
 type table struct {
 	shards [64]shard
+	// recent has what was entered last of the names that share a place. It
+	// changes only with the shard's lock held, so it never has a process that
+	// its shard has not.
+	recent [1024]atomic.Pointer[Process]
 }
 
 type shard struct {
@@ -24,19 +30,27 @@ func newTable() *table {
 	return t
 }
 
-// shard is chosen by the end of the name, where names that are many differ.
-// It only has to spread; the map within has a hash of its own.
-func (t *table) shard(name string) *shard {
+// spread is a number from the end of the name, where names that are many differ.
+// It only has to spread; the maps have a hash of their own.
+func spread(name string) uint32 {
 	h := uint32(len(name))
 	for i := max(0, len(name)-6); i < len(name); i++ {
 		h = (h ^ uint32(name[i])) * 16777619
 	}
-	return &t.shards[(h^h>>15)%uint32(len(t.shards))]
+	return h ^ h>>15
+}
+
+func (t *table) places(name string) (*shard, *atomic.Pointer[Process]) {
+	h := spread(name)
+	return &t.shards[h%uint32(len(t.shards))], &t.recent[h%uint32(len(t.recent))]
 }
 
 // get is the process of that name, nil if there is none.
 func (t *table) get(name string) *Process {
-	s := t.shard(name)
+	s, recent := t.places(name)
+	if p := recent.Load(); p != nil && p.name == name {
+		return p
+	}
 	s.mu.RLock()
 	p := s.procs[name]
 	s.mu.RUnlock()
@@ -45,17 +59,19 @@ func (t *table) get(name string) *Process {
 
 // put enters a process under a name that is free; System.enter sees to that.
 func (t *table) put(p *Process) {
-	s := t.shard(p.name)
+	s, recent := t.places(p.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.procs[p.name] = p
+	recent.Store(p)
 }
 
 // remove takes out this very process.
 func (t *table) remove(p *Process) {
-	s := t.shard(p.name)
+	s, recent := t.places(p.name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	recent.CompareAndSwap(p, nil)
 	if s.procs[p.name] == p {
 		delete(s.procs, p.name)
 	}
