@@ -14,32 +14,16 @@ import (
 )
 
 func callCommand(_ Options, s Streams) *cobra.Command {
-	var c client
-	cmd := &cobra.Command{
+	c := &client{}
+	return c.command(s, &cobra.Command{
 		Use:     "call NAME JSON",
 		Short:   "Call a cluster-wide server and print its reply",
-		Long:    "Call a cluster-wide server and print its reply as one line of JSON.\nJSON is the payload, an object; - reads it from stdin.",
+		Long:    "Call a cluster-wide server and print its reply as one line of JSON.",
 		Example: `  civitas call rate_limiter '{"type":"acquire"}'`,
-		Args:    cobra.ExactArgs(2),
-		RunE:    func(cmd *cobra.Command, args []string) error { return c.call(cmd.Context(), s, args) },
-	}
-	c.register(cmd.Flags())
-	return cmd
+	}, func(ctx context.Context, conn *transport.NATS, m message) error { return c.call(ctx, s, conn, m) })
 }
 
-func (c *client) call(ctx context.Context, s Streams, args []string) error {
-	m, err := c.read(s, args)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	conn, err := c.connect(ctx, m.nats)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx) //nolint:errcheck // nothing is left to be lost
-
+func (c *client) call(ctx context.Context, s Streams, conn *transport.NATS, m message) error {
 	reply, err := conn.Request(ctx, transport.Msg{
 		Subject: m.subject,
 		Header:  transport.Header{transport.HeaderTimeout: {c.timeout.String()}},
@@ -57,10 +41,6 @@ func (c *client) call(ctx context.Context, s Streams, args []string) error {
 		return err
 	}
 	return printReply(s.Out, reply.Data)
-}
-
-func (c *client) unknown(server string) error {
-	return coded(exitNoProcess, fmt.Errorf("no process %q in cluster %s", server, c.cluster))
 }
 
 // printReply writes a reply as one line.

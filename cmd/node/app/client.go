@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/civitas-go/civitas/genserver"
@@ -31,6 +32,33 @@ func (c *client) register(fs *pflag.FlagSet) {
 	fs.Lookup("timeout").DefValue = "" // the text above has it
 	c.auth.register(fs)
 	c.flags = fs
+}
+
+// command is a subcommand that sends one message, and leaves it to send what to
+// do once there is a connection. The context ends with --timeout.
+func (c *client) command(s Streams, cmd *cobra.Command, send func(context.Context, *transport.NATS, message) error) *cobra.Command {
+	cmd.Args = cobra.ExactArgs(2)
+	cmd.Long = cmd.Long + "\nJSON is the payload, an object; - reads it from stdin."
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		m, err := c.read(s, args)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+		defer cancel()
+		conn, err := c.connect(ctx, m.nats)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(ctx) //nolint:errcheck // send has waited for what must not be lost
+		return send(ctx, conn, m)
+	}
+	c.register(cmd.Flags())
+	return cmd
+}
+
+func (c *client) unknown(server string) error {
+	return coded(exitNoProcess, fmt.Errorf("no process %q in cluster %s", server, c.cluster))
 }
 
 // message is what to send where, from the arguments, flags and environment.
