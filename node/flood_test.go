@@ -24,7 +24,7 @@ func floodSize(t *testing.T) int {
 	if testing.Short() {
 		return 50_000
 	}
-	return 200_000
+	return 100_000
 }
 
 // recording is a Connector that keeps its Link.
