@@ -73,6 +73,7 @@ type definition struct {
 	nonBlocking bool
 	blockCasts  bool
 	watchdog    *limits // nil for none
+	variants    *variants
 	init        func(*Context, any) (any, error)
 	terminate   func(any, *Context, error)
 	calls       map[string]callEntry
@@ -96,12 +97,13 @@ type definition struct {
 // not encode as a map, a request field under the op's own key.
 func Define[C, S any](name string, init func(*Context, C) (*S, error), hs ...Handler[S]) *TypeOf[C] {
 	d := &definition{
-		name:    name,
-		tag:     DefaultTag,
-		mailbox: DefaultMailbox,
-		calls:   map[string]callEntry{},
-		casts:   map[string]entry{},
-		infos:   map[string]entry{},
+		name:     name,
+		tag:      DefaultTag,
+		mailbox:  DefaultMailbox,
+		variants: &variants{by: map[limits]*definition{}},
+		calls:    map[string]callEntry{},
+		casts:    map[string]entry{},
+		infos:    map[string]entry{},
 	}
 	if name == "" {
 		panic("genserver.Define: a Type needs a name")

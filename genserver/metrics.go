@@ -205,26 +205,29 @@ func (m *metrics) end(c *Context, err error) {
 }
 
 // load is what the servers of a Type have to do.
-type load struct{ processes, waiting, deepest, inFlight int64 }
+type load struct {
+	attrs                                 metric.ObserveOption
+	processes, waiting, deepest, inFlight int64
+}
 
 // observe tells of every Type there has been, also of those with no server
 // left, so that no series ends at an old value.
 func (s *System) observe(o metric.Observer) {
-	loads := map[*host]*load{}
+	loads := map[string]*load{} // by the Type's name, which is all that a series shows of it
 	s.hosts.Range(func(_, h any) bool {
-		loads[h.(*host)] = &load{}
+		loads[h.(*host).def.name] = &load{attrs: h.(*host).metrics.attrs}
 		return true
 	})
 	for _, p := range s.procs.all() {
-		if l := loads[p.host]; l != nil { // else the Type is newer than this round
+		if l := loads[p.host.def.name]; l != nil { // else the Type is newer than this round
 			p.observe(l)
 		}
 	}
-	for h, l := range loads {
-		o.ObserveInt64(s.metrics.processes, l.processes, h.metrics.attrs)
-		o.ObserveInt64(s.metrics.depth, l.waiting, h.metrics.attrs)
-		o.ObserveInt64(s.metrics.deepest, l.deepest, h.metrics.attrs)
-		o.ObserveInt64(s.metrics.inFlight, l.inFlight, h.metrics.attrs)
+	for _, l := range loads {
+		o.ObserveInt64(s.metrics.processes, l.processes, l.attrs)
+		o.ObserveInt64(s.metrics.depth, l.waiting, l.attrs)
+		o.ObserveInt64(s.metrics.deepest, l.deepest, l.attrs)
+		o.ObserveInt64(s.metrics.inFlight, l.inFlight, l.attrs)
 	}
 }
 

@@ -1,6 +1,7 @@
 package genserver
 
 import (
+	"sync"
 	"time"
 )
 
@@ -20,6 +21,37 @@ func Watchdog[S any](report, crash time.Duration) Handler[S] {
 }
 
 type limits struct{ report, crash time.Duration }
+
+// Watchdog is the Spec with a [Watchdog] of its own in place of its Type's, and
+// with none where neither limit is above 0.
+func (s Spec) Watchdog(report, crash time.Duration) Spec {
+	if s.def != nil {
+		s.def = s.def.watchedBy(limits{max(report, 0), max(crash, 0)})
+	}
+	return s
+}
+
+// variants are a Type's definitions with other watchdogs, one for each of the
+// limits that were asked for, so that servers of like limits share one.
+type variants struct {
+	mu sync.Mutex
+	by map[limits]*definition
+}
+
+func (d *definition) watchedBy(l limits) *definition {
+	d.variants.mu.Lock()
+	defer d.variants.mu.Unlock()
+	if v := d.variants.by[l]; v != nil {
+		return v
+	}
+	v := *d
+	v.watchdog = &l
+	if l == (limits{}) {
+		v.watchdog = nil
+	}
+	d.variants.by[l] = &v
+	return &v
+}
 
 // next is how long a handler that has run for that long may run until something
 // is to be done about it, zero for ever; and whether it is to be reported now.

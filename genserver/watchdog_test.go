@@ -90,3 +90,32 @@ func TestWatchdogKillsTheStuck(t *testing.T) {
 		})
 	}
 }
+
+func TestSpecsHaveWatchdogsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMeter()
+		s := newSystem(t, genserver.Config{Logger: (&logBook{}).logger(), MeterProvider: m})
+		stuckFor := func(name string) error {
+			_, err := genserver.Call(t.Context(), s.Ref(name), Do{Fn: func(*genserver.Context) (Done, error) {
+				dwell(4 * time.Second)
+				return Done{}, nil
+			}})
+			return err
+		}
+		spec := Doomed.With(hooks{})
+		start(t, s, "types", spec)
+		start(t, s, "longer", spec.Watchdog(0, 5*time.Second))
+		start(t, s, "none", spec.Watchdog(0, 0))
+		start(t, s, "reported", spec.Watchdog(0, 0).Watchdog(time.Second, -1))
+		wantMetrics(t, m, "civitas.genserver.processes", map[string]string{"processes test.Doomed": "4"})
+		for name, want := range map[string]error{"types": genserver.ErrStuck, "longer": nil, "none": nil, "reported": nil} {
+			if err := stuckFor(name); !errors.Is(err, want) {
+				t.Errorf("%s: got %v, want %v", name, err, want)
+			}
+		}
+		if got := s.Stats().Overruns; got != 1 {
+			t.Errorf("got %d overruns, want the one of \"reported\"", got)
+		}
+	})
+}
