@@ -114,6 +114,7 @@ func TestSpecsHaveWatchdogsOfTheirOwn(t *testing.T) {
 				t.Errorf("%s: got %v, want %v", name, err, want)
 			}
 		}
+		pass(4 * time.Second) // until the killed one's handler has returned
 		if got := s.Stats().Overruns; got != 1 {
 			t.Errorf("got %d overruns, want the one of \"reported\"", got)
 		}
