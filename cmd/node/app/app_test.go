@@ -36,6 +36,13 @@ func TestMain(m *testing.M) {
 type withoutLeaks struct{ m *testing.M }
 
 func (w withoutLeaks) Run() int {
+	dir, err := os.MkdirTemp("", "civitas-test")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	os.Setenv("XDG_CONFIG_HOME", dir) // where NATS contexts are
+	os.Setenv("CIVITAS_TEST_HUSH", "hush")
 	code := w.m.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)

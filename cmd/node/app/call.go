@@ -26,14 +26,14 @@ func callCommand(_ Options, s Streams) *cobra.Command {
 func (c *client) call(ctx context.Context, s Streams, conn *transport.NATS, m message) error {
 	reply, err := conn.Request(ctx, transport.Msg{
 		Subject: m.subject,
-		Header:  transport.Header{transport.HeaderTimeout: {c.timeout.String()}},
+		Header:  transport.Header{transport.HeaderTimeout: {c.nats.timeout.String()}},
 		Data:    m.payload,
 	})
 	switch {
 	case errors.Is(err, transport.ErrNoResponders):
 		return c.unknown(m.server)
 	case errors.Is(err, context.DeadlineExceeded):
-		return coded(exitUnreachable, fmt.Errorf("%s did not reply within %v", m.server, c.timeout))
+		return coded(exitUnreachable, fmt.Errorf("%s did not reply within %v", m.server, c.nats.timeout))
 	case err != nil:
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -17,21 +16,50 @@ import (
 	"github.com/civitas-go/civitas/transport"
 )
 
-// client is a plain NATS client of a cluster: what call and cast are.
+// client is a plain NATS client of a cluster: what all commands but run are.
 type client struct {
-	server, cluster string
-	timeout         time.Duration
-	auth            authFlags
-	flags           *pflag.FlagSet
+	cluster string
+	nats    natsFlags
 }
 
 func (c *client) register(fs *pflag.FlagSet) {
-	fs.StringVarP(&c.server, "server", "s", "", "the URL of NATS (default $NATS_URL, else nats://"+defaultListen+")")
 	fs.StringVar(&c.cluster, "cluster", node.DefaultCluster, "the cluster")
-	fs.DurationVar(&c.timeout, "timeout", genserver.DefaultTimeout, "how long to wait, as 500ms or 10s (default $NATS_TIMEOUT, else 5s)")
-	fs.Lookup("timeout").DefValue = "" // the text above has it
-	c.auth.register(fs)
-	c.flags = fs
+	c.nats.register(fs, "the URL of NATS (default $NATS_URL, else nats://"+defaultListen+")", genserver.DefaultTimeout, "how long to wait")
+}
+
+// target is the cluster, as the flags and the environment have it.
+type target struct {
+	nats     transport.NATSOptions
+	subjects transport.Subjects
+}
+
+func (c *client) target(s Streams) (target, error) {
+	subjects, err := transport.NewSubjects(c.cluster)
+	if err != nil {
+		return target{}, usage(fmt.Errorf("--cluster: %w", err))
+	}
+	o, err := c.nats.resolve(s, natsSource{})
+	if err == nil && o.URL == embeddedNATS {
+		err = fmt.Errorf("%q is a NATS within a node, which `run` alone has; name the URL that it prints", embeddedNATS)
+	}
+	if err != nil {
+		return target{}, usage(err)
+	}
+	return target{nats: o, subjects: subjects}, nil
+}
+
+// connect dials NATS for as long as ctx allows.
+func (c *client) connect(ctx context.Context, t target) (*transport.NATS, error) {
+	named := t.nats.URL != ""
+	if !named {
+		t.nats.URL = "nats://" + defaultListen
+	}
+	t.nats.Name = "civitas client"
+	conn, err := transport.DialNATS(ctx, t.nats)
+	if err != nil {
+		return nil, hint(err, named)
+	}
+	return conn, nil
 }
 
 // command is a subcommand that sends one message, and leaves it to send what to
@@ -44,9 +72,9 @@ func (c *client) command(s Streams, cmd *cobra.Command, send func(context.Contex
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+		ctx, cancel := context.WithTimeout(cmd.Context(), c.nats.timeout)
 		defer cancel()
-		conn, err := c.connect(ctx, m.nats)
+		conn, err := c.connect(ctx, m.target)
 		if err != nil {
 			return err
 		}
@@ -63,7 +91,7 @@ func (c *client) unknown(server string) error {
 
 // message is what to send where, from the arguments, flags and environment.
 type message struct {
-	nats    string
+	target
 	server  string
 	subject string
 	payload []byte
@@ -71,22 +99,12 @@ type message struct {
 
 // read checks the arguments; a payload of - is read from stdin.
 func (c *client) read(s Streams, args []string) (message, error) {
-	subjects, err := transport.NewSubjects(c.cluster)
-	if err != nil {
-		return message{}, usage(fmt.Errorf("--cluster: %w", err))
-	}
 	if err := name.Check(args[0]); err != nil {
 		return message{}, usage(err)
 	}
-	if err := timeoutFlag(s, c.flags, &c.timeout); err != nil {
-		return message{}, usage(err)
-	}
-	url, err := c.url(s)
+	t, err := c.target(s)
 	if err != nil {
-		return message{}, usage(err)
-	}
-	if err := c.auth.fill(s, url, c.server != ""); err != nil {
-		return message{}, usage(err)
+		return message{}, err
 	}
 	payload := []byte(args[1])
 	if args[1] == "-" {
@@ -97,7 +115,7 @@ func (c *client) read(s Streams, args []string) (message, error) {
 	if err := checkObject(payload); err != nil {
 		return message{}, usage(err)
 	}
-	return message{nats: url, server: args[0], subject: subjects.Public(args[0]), payload: payload}, nil
+	return message{target: t, server: args[0], subject: t.subjects.Public(args[0]), payload: payload}, nil
 }
 
 func checkObject(payload []byte) error {
@@ -112,25 +130,4 @@ func checkObject(payload []byte) error {
 	default:
 		return nil
 	}
-}
-
-// url is where NATS is, by the flag, the environment or the default.
-func (c *client) url(s Streams) (string, error) {
-	switch env := s.Getenv("NATS_URL"); {
-	case c.server != "":
-		return c.server, checkURL("--server", c.server)
-	case env != "":
-		return env, checkURL("NATS_URL", env)
-	default:
-		return "nats://" + defaultListen, nil
-	}
-}
-
-// connect dials NATS for as long as ctx allows.
-func (c *client) connect(ctx context.Context, url string) (*transport.NATS, error) {
-	conn, err := transport.DialNATS(ctx, transport.NATSOptions{URL: url, Auth: c.auth.Auth, Name: "civitas client"})
-	if err != nil {
-		return nil, hint(err)
-	}
-	return conn, nil
 }

@@ -17,19 +17,18 @@ type authFlags struct{ transport.Auth }
 type authFlag struct {
 	name, env, help string
 	value           *string
-	identity        bool // one of the ways to say who the client is
 }
 
 func (a *authFlags) all() []authFlag {
 	return []authFlag{
-		{"creds", "NATS_CREDS", "file with the credentials of a NATS user", &a.Creds, true},
-		{"nkey", "NATS_NKEY", "file with the seed of a NATS user's nkey", &a.NKey, true},
-		{"user", "NATS_USER", "user of NATS; without a password, a token", &a.User, true},
-		{"password", "NATS_PASSWORD", "password of the user", &a.Password, true},
-		{"token", "NATS_TOKEN", "token that NATS knows", &a.Token, true},
-		{"tlscert", "NATS_CERT", "file with the client's TLS certificate", &a.TLSCert, false},
-		{"tlskey", "NATS_KEY", "file with the key of --tlscert", &a.TLSKey, false},
-		{"tlsca", "NATS_CA", "file with the authorities that vouch for the server", &a.TLSCA, false},
+		{"creds", "NATS_CREDS", "file with the credentials of a NATS user", &a.Creds},
+		{"nkey", "NATS_NKEY", "file with the seed of a NATS user's nkey", &a.NKey},
+		{"user", "NATS_USER", "user of NATS; without a password, a token", &a.User},
+		{"password", "NATS_PASSWORD", "password of the user", &a.Password},
+		{"token", "NATS_TOKEN", "token that NATS knows", &a.Token},
+		{"tlscert", "NATS_CERT", "file with the client's TLS certificate", &a.TLSCert},
+		{"tlskey", "NATS_KEY", "file with the key of --tlscert", &a.TLSKey},
+		{"tlsca", "NATS_CA", "file with the authorities that vouch for the server", &a.TLSCA},
 	}
 }
 
@@ -49,20 +48,13 @@ func (a *authFlags) given() string {
 	return ""
 }
 
-// fill takes from the environment what no flag has said, and checks all of it. Who the
-// client is comes wholly from the flags, the URL in them included, or wholly
-// from the environment.
-func (a *authFlags) fill(s Streams, url string, urlByFlag bool) error {
-	identified := urlByFlag && transport.HasUser(url)
+// envAuth is what the environment says.
+func envAuth(s Streams) transport.Auth {
+	var a authFlags
 	for _, f := range a.all() {
-		identified = identified || f.identity && *f.value != ""
+		*f.value = s.Getenv(f.env)
 	}
-	for _, f := range a.all() {
-		if *f.value == "" && (!f.identity || !identified) {
-			*f.value = s.Getenv(f.env)
-		}
-	}
-	return a.Check(url)
+	return a.Auth
 }
 
 // timeoutFlag is --timeout, else NATS_TIMEOUT, else what it was.
@@ -83,9 +75,13 @@ func timeoutFlag(s Streams, fs *pflag.FlagSet, timeout *time.Duration) error {
 }
 
 // hint adds what to look for where a server did not even answer.
-func hint(err error) error {
-	if errors.Is(err, transport.ErrRefused) || errors.Is(err, transport.ErrBadAuth) {
+func hint(err error, named bool) error {
+	switch {
+	case errors.Is(err, transport.ErrRefused) || errors.Is(err, transport.ErrBadAuth):
 		return err
+	case named:
+		return fmt.Errorf("%w; is a node or a NATS server running there?", err)
+	default:
+		return fmt.Errorf("%w; is a node or a NATS server running there? --server says where else%s", err, selectedContext())
 	}
-	return fmt.Errorf("%w; is a node or a NATS server running there?", err)
 }

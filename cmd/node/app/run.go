@@ -34,11 +34,9 @@ var builtIn = supervisor.Spec{Children: []supervisor.Child{
 const runTimeout = 2 * time.Second
 
 type runFlags struct {
-	name, cluster, nats, listen, storeDir, http string
-	timeout                                     time.Duration
-	auth                                        authFlags
-	output                                      output
-	set                                         *pflag.FlagSet
+	name, cluster, listen, storeDir, http string
+	nats                                  natsFlags
+	output                                output
 }
 
 func runCommand(o Options, s Streams) *cobra.Command {
@@ -49,8 +47,8 @@ func runCommand(o Options, s Streams) *cobra.Command {
 		Long: `Run a node: connect it to NATS, start its tree, and serve until SIGINT or
 SIGTERM, which drains it.
 
-Without --nats and without NATS_URL, a NATS server with JetStream runs within
-the node; its files go to a temporary folder that is removed at the end, or to
+Without --server, NATS_URL or a NATS context, a NATS server with JetStream runs
+within the node; its files go to a temporary folder that is removed at the end, or to
 --store-dir.
 
 With --http the node serves /metrics for Prometheus, and the probes /livez,
@@ -63,15 +61,17 @@ OTEL_METRICS_EXPORTER and their like; with none of them set nothing is.`,
 	fs := cmd.Flags()
 	fs.StringVar(&f.name, "name", "", "the node's name (default the host's and a random suffix)")
 	fs.StringVar(&f.cluster, "cluster", node.DefaultCluster, "the cluster to join")
-	fs.StringVar(&f.nats, "nats", "", `"embedded", or the URL of a NATS server with JetStream (default $NATS_URL, else embedded)`)
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "nats" { // what --server was called first
+			name = "server"
+		}
+		return pflag.NormalizedName(name)
+	})
+	f.nats.register(fs, `"embedded", or the URL of a NATS server with JetStream (default $NATS_URL, else embedded)`, runTimeout, "how long a NATS server may take to answer")
 	fs.StringVar(&f.listen, "listen", defaultListen, "the address of the embedded NATS; port 0 takes a free one")
 	fs.StringVar(&f.storeDir, "store-dir", "", "where the embedded NATS keeps its files (default a temporary folder)")
-	fs.DurationVar(&f.timeout, "timeout", runTimeout, "how long a NATS server may take to answer (default $NATS_TIMEOUT, else 2s)")
-	fs.Lookup("timeout").DefValue = "" // the text above has it
-	f.auth.register(fs)
 	fs.StringVar(&f.http, "http", "", "serve metrics and probes on this address, as in 127.0.0.1:8080 (default nowhere)")
 	f.output.register(fs)
-	f.set = fs
 	return cmd
 }
 
@@ -124,25 +124,19 @@ func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 
 // connector decides between the flag, the environment and the default.
 func (f runFlags) connector(s Streams) (node.Connector, error) {
-	from, url := "--nats", f.nats
-	if url == "" {
-		from, url = "NATS_URL", s.Getenv("NATS_URL")
+	o, err := f.nats.resolve(s, natsSource{})
+	if err != nil {
+		return nil, err
 	}
-	if url != "" && url != "embedded" {
+	if o.URL != "" && o.URL != embeddedNATS {
 		if f.storeDir != "" {
-			return nil, fmt.Errorf("--store-dir is the embedded NATS's, and %s names another", from)
+			return nil, errors.New("--store-dir is the embedded NATS's, and --server, NATS_URL or a context names another; leave it out")
 		}
-		if err := checkURL(from, url); err != nil {
-			return nil, err
-		}
-		if err := timeoutFlag(s, f.set, &f.timeout); err != nil {
-			return nil, err
-		}
-		err := f.auth.fill(s, url, f.nats != "")
-		return node.NATS{URL: url, Auth: f.auth.Auth, DialTimeout: f.timeout}, err
+		o.DialTimeout = f.nats.timeout
+		return external{o}, nil
 	}
-	if flag := f.auth.given(); flag != "" {
-		return nil, fmt.Errorf("%s is for a NATS server elsewhere, and the embedded one asks for nothing; name the other by --nats", flag)
+	if flag := f.nats.auth.given(); flag != "" {
+		return nil, fmt.Errorf("%s is for a NATS server elsewhere, and the embedded one asks for nothing; name the other by --server", flag)
 	}
 	_, port, err := net.SplitHostPort(f.listen)
 	if err == nil {
@@ -152,6 +146,18 @@ func (f runFlags) connector(s Streams) (node.Connector, error) {
 		return nil, fmt.Errorf("--listen %q: want host:port, as in %s", f.listen, defaultListen)
 	}
 	return embedded.Server{Listen: f.listen, StoreDir: f.storeDir}, nil
+}
+
+// external is a NATS that runs elsewhere.
+type external struct{ transport.NATSOptions }
+
+// Connect makes it a node.Connector.
+func (e external) Connect(ctx context.Context, o node.LinkOptions) (*node.Link, error) {
+	link, err := node.Dial(ctx, o, e.NATSOptions)
+	if err != nil && errors.Is(err, transport.ErrNotConnected) {
+		err = hint(err, true)
+	}
+	return link, err
 }
 
 func (f runFlags) check() error {
