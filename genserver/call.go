@@ -30,8 +30,13 @@ func Call[Req CallMessage[Rep], Rep any](ctx context.Context, to Ref, r Req, opt
 			return none, p.unknownOp(KindCall, p.host.def.op(r))
 		}
 		if op, ok := handler.(*callOp[Req, Rep]); ok {
+			began := p.beginning()
 			rep, err := op.call(ctx, from, p, r, o)
-			if err != errGone { //nolint:errorlint // it's never wrapped
+			switch {
+			case err == errGone: //nolint:errorlint // it's never wrapped
+			case p.wide && elsewhere(err):
+				o = o.since(began)
+			default:
 				return rep, err
 			}
 		}
@@ -135,6 +140,10 @@ func (c *callCell[Req, Rep]) run(p *Process, ctx *Context) error {
 		}
 		err = ctx.handlerError(err)
 		ctx.fail(err)
+	}
+	if p.shut() {
+		var none Rep
+		rep, err = none, p.withheld()
 	}
 	if !c.claim() {
 		p.sys.stats.lateReplies.Add(1)

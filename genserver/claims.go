@@ -90,7 +90,7 @@ func (p *Process) claimName(scope Scope) error {
 	held := s.names.held[p.name]
 	s.names.mu.Unlock()
 	if held != nil {
-		p.claim = held.claim
+		p.owns(held.claim)
 		return nil
 	}
 	held = &heldName{}
@@ -99,7 +99,8 @@ func (p *Process) claimName(scope Scope) error {
 		if err != nil {
 			return err
 		}
-		held.claim, p.claim = claim, claim
+		held.claim = claim
+		p.owns(claim)
 	}
 	s.names.mu.Lock()
 	late := p.fenced.Load() // killed meanwhile, and whoever did has released the name
@@ -118,6 +119,13 @@ func (p *Process) claimName(scope Scope) error {
 		}
 	}
 	return ErrFenced
+}
+
+// owns notes the claim of the process's name.
+func (p *Process) owns(c Claim) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.claim = c
 }
 
 // releaseTimeout bounds a release that nobody else bounds.

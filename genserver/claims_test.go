@@ -325,7 +325,8 @@ type slowClaim struct {
 	name string
 }
 
-func (c slowClaim) Epoch() uint64 { return 1 }
+func (c slowClaim) Epoch() uint64        { return 1 }
+func (c slowClaim) Gate() genserver.Gate { return nil }
 
 func (c slowClaim) Release(context.Context) error {
 	c.r.mu.Lock()

@@ -235,15 +235,22 @@ func TestDeliverOfExpiredWork(t *testing.T) {
 
 func TestDeliverWhileDraining(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, genserver.Config{})
+	s := newSystem(t, genserver.Config{Node: "n1"})
 	p := start(t, s, "p", orderTypes["typed"].With(struct{}{}))
 	noErr(t, "drain", s.Drain(t.Context()))
 	_, err, _ := deliver(s, "p", genserver.KindCall, "ask", `{}`).once()
 	wantErr(t, "call of a client", err, genserver.ErrDraining, true)
-	a := newAnswer()
-	s.Deliver(&genserver.Incoming{Envelope: genserver.Envelope{To: "p", Kind: genserver.KindCall, Op: "ask", From: "other"}, Body: jsonBody(`{"n":1}`), Reply: a})
-	_, err, _ = a.once()
-	noErr(t, "call of a server", err)
+	call := func(chain ...string) error {
+		a := newAnswer()
+		s.Deliver(&genserver.Incoming{
+			Envelope: genserver.Envelope{To: "p", Kind: genserver.KindCall, Op: "ask", From: "other", FromNode: "n2", Chain: chain},
+			Body:     jsonBody(`{"n":1}`), Reply: a,
+		})
+		_, err, _ := a.once()
+		return err
+	}
+	wantErr(t, "call of another node's server", call("n2/other"), genserver.ErrDraining, true)
+	noErr(t, "call on behalf of a server here", call("n1/q", "n2/other"))
 	// A cast has left its sender; nobody could be told.
 	deliver(s, "p", genserver.KindCast, "say", `{"from":2,"n":1}`)
 	noErr(t, "drain", s.Drain(t.Context()))

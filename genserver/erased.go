@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 )
 
 // callErased is Call by way of bytes or of any: to a handler of other Go types
 // than the caller's, to a name between two lives, to another node.
 func callErased(ctx context.Context, from *Context, to Ref, m Message, o options) (any, error) {
 	if to.node == "" || to.node == to.sys.node {
+		began := time.Now()
 		w := &erasedWaiter{}
 		w.arm()
 		it := &inboundCall{
@@ -26,6 +28,9 @@ func callErased(ctx context.Context, from *Context, to Ref, m Message, o options
 					p.callerLeft(it, err)
 				}
 				return nil, err.about(to.name)
+			}
+			if to.sys.router != nil && elsewhere(w.err) {
+				return callErased(ctx, from, to, m, o.since(began))
 			}
 			return w.rep, w.err
 		case err != errGone: //nolint:errorlint // it's never wrapped
@@ -160,6 +165,9 @@ func (it *inboundCall) run(p *Process, c *Context) error {
 			return nil
 		}
 		c.fail(err)
+	}
+	if p.shut() {
+		rep, err = nil, p.withheld()
 	}
 	if !it.settle(rep, err) {
 		p.sys.stats.lateReplies.Add(1)

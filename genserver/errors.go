@@ -90,15 +90,17 @@ var (
 	// ErrBadPayload means that a request did not decode (undelivered), or that a
 	// reply did not (the handler ran).
 	ErrBadPayload = &Error{Code: "bad_payload"}
-	// ErrMoved means that the server is no longer where the message went. Undelivered.
+	// ErrMoved means that the server is not, or no longer, where the message went. Undelivered.
 	ErrMoved = &Error{Code: "moved"}
 	// ErrDraining means that the node takes no new work. Undelivered.
 	ErrDraining = &Error{Code: "draining"}
-	// ErrUnavailable means that NATS or its records cannot be reached. Undelivered
-	// where NotDelivered says so, else unknown.
+	// ErrUnavailable means that NATS or its records cannot be reached; to a sender that is a
+	// cluster-wide server, also that its own [Gate] is closed. Undelivered where
+	// NotDelivered says so, else unknown.
 	ErrUnavailable = &Error{Code: "unavailable"}
 	// ErrFenced means that the caller itself belongs to a generation that was killed or
-	// superseded; it may act no more. Undelivered.
+	// superseded; it may act no more. Undelivered. As a reason: the server's name is another
+	// node's, or its node was declared dead; that is no crash.
 	ErrFenced = &Error{Code: "fenced"}
 	// ErrHandler means that the handler returned an error that has no code of its own.
 	// The handler ran.
@@ -135,7 +137,7 @@ var codeText = map[string]string{
 	"moved":         "server has moved",
 	"draining":      "node is draining",
 	"unavailable":   "unavailable",
-	"fenced":        "sender is fenced",
+	"fenced":        "fenced",
 	"name_taken":    "name is taken",
 	"normal":        "normal",
 	"shutdown":      "shutdown",

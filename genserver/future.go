@@ -17,8 +17,8 @@ type Future[Rep any] struct{ call *asyncCall }
 // [Context.Detach] for a call that outlives it. What Call refuses, it refuses,
 // by its Future: a server can't await itself.
 func CallAsync[Req CallMessage[Rep], Rep any](ctx context.Context, to Ref, r Req, opts ...Option) *Future[Rep] {
-	c := &asyncCall{to: to, ctx: ctx, done: make(chan struct{})}
-	if err := c.send(r, optionsOf(opts)); err != nil {
+	c := &asyncCall{to: to, ctx: ctx, msg: r, opts: optionsOf(opts), began: time.Now(), done: make(chan struct{})}
+	if err := c.send(); err != nil {
 		c.Reply(nil, err)
 	}
 	return &Future[Rep]{c}
@@ -55,9 +55,12 @@ func (f *Future[Rep]) Cancel() { f.call.giveUp() }
 
 // asyncCall is a Future's call, its types erased.
 type asyncCall struct {
-	to   Ref
-	ctx  context.Context
-	done chan struct{} // closed after rep and err are written
+	to    Ref
+	ctx   context.Context
+	msg   Message
+	opts  options
+	began time.Time
+	done  chan struct{} // closed after rep and err are written
 
 	rep any
 	err error
@@ -70,8 +73,8 @@ type asyncCall struct {
 	cancel  context.CancelFunc // of a request to another node
 }
 
-func (c *asyncCall) send(m Message, o options) error {
-	to := c.to
+func (c *asyncCall) send() error {
+	to, m, o := c.to, c.msg, c.opts
 	if _, err := to.local(); err != nil {
 		return err
 	}
@@ -91,15 +94,36 @@ func (c *asyncCall) send(m Message, o options) error {
 		}
 		c.unwatch()
 	}
+	c.sendAway(from)
+	return nil
+}
+
+// sendAway sends the call to another node.
+func (c *asyncCall) sendAway(from *Context) {
 	far, cancel := context.WithCancel(c.ctx)
 	c.mu.Lock()
 	c.near, c.cancel = nil, cancel
 	c.mu.Unlock()
 	go func() { // which ends with the call's time, or Cancel
 		defer cancel()
-		c.Reply(to.sys.request(far, from, to, m, o))
+		c.Reply(c.to.sys.request(far, from, c.to, c.msg, c.opts.since(c.began)))
 	}()
-	return nil
+}
+
+// redirect sends a call once more that was queued for a server that turned out
+// not to own its name.
+func (c *asyncCall) redirect(err error) bool {
+	if !elsewhere(err) || c.to.sys.router == nil {
+		return false
+	}
+	c.mu.Lock()
+	again := c.near != nil && !c.settled
+	c.mu.Unlock()
+	if again {
+		c.unwatch()
+		c.sendAway(sender(c.ctx))
+	}
+	return again
 }
 
 // watch has a call within this System given up when its time is over.
@@ -152,6 +176,9 @@ func (c *asyncCall) giveUp() {
 
 // Reply makes it a Replier. The first counts.
 func (c *asyncCall) Reply(v any, err error) {
+	if c.redirect(err) {
+		return
+	}
 	c.mu.Lock()
 	first := !c.settled
 	c.settled = true

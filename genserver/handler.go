@@ -75,7 +75,7 @@ func HandleInfo[S any, M InfoMessage](fn func(*S, *Context, M) error) Handler[S]
 
 // HandleTerminate runs when the server ends, with the reason: after a stop, a
 // crash, a panic or a runtime.Goexit, but not after a brutal kill, nor when
-// the node is lost. Callers have been told by then. Its own panic becomes the
+// the node or the name is lost, nor while its [Gate] is closed. Callers have been told by then. Its own panic becomes the
 // reason.
 func HandleTerminate[S any](fn func(*S, *Context, error)) Handler[S] {
 	return Handler[S]{func(d *definition) {

@@ -23,6 +23,10 @@ func (r Reply[Rep]) Fail(err error) {
 
 func (r Reply[Rep]) answer(rep Rep, err error) {
 	r.call.unlink()
+	if r.call.p.shut() {
+		var none Rep
+		rep, err = none, r.call.p.withheld()
+	}
 	if !r.settle(r.call.ticket, rep, err) {
 		r.call.p.sys.stats.lateReplies.Add(1)
 	}

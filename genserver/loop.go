@@ -29,6 +29,9 @@ func (p *Process) drain(it item) {
 	rested := p.host.def.nonBlocking // whose callers want it idle
 	for n := 1; ; n++ {
 		if it != nil {
+			if p.claim != nil && !p.admitted(it) {
+				return
+			}
 			if end := p.turn(it); end != nil {
 				p.exit(end)
 				return
@@ -102,6 +105,11 @@ func (p *Process) pop() item {
 }
 
 func (p *Process) popAny() item {
+	if m := p.more; m != nil && m.paused.held != nil {
+		it := m.paused.held
+		m.paused.held = nil
+		return it
+	}
 	if m := p.more; m != nil && len(m.continues) > 0 {
 		it := m.continues[0]
 		m.continues = m.continues[1:]
@@ -159,7 +167,7 @@ func (p *Process) turn(it item) (end *ending) {
 func (p *Process) enterInline(it item) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.phase != idle {
+	if p.phase != idle || p.shut() {
 		return false
 	}
 	p.phase = busy
@@ -214,6 +222,9 @@ func (p *Process) start(spec Spec, scope Scope) {
 		}
 		if p.fenced.Load() {
 			return ErrFenced // before anything has run
+		}
+		if err := p.awaitInit(); err != nil {
+			return err
 		}
 		defer p.ctx.end()
 		state, err := p.host.def.init(p.ctx, spec.config)
@@ -274,7 +285,11 @@ func (p *Process) exit(end *ending) {
 	if !end.asked() {
 		p.extra().crash = end // lest it be lost should terminate hang
 	}
-	if p.host.def.terminate != nil {
+	terminate := p.host.def.terminate
+	if p.shut() {
+		terminate = nil // a handler like others
+	}
+	if terminate != nil {
 		p.take(terminating{})
 	}
 	p.mu.Unlock()
@@ -283,7 +298,7 @@ func (p *Process) exit(end *ending) {
 		p.noteState(end)
 	}
 
-	if terminate := p.host.def.terminate; terminate != nil {
+	if terminate != nil {
 		after := guard(func() error {
 			defer p.ctx.end()
 			terminate(p.state, p.ctx, end.reason)

@@ -12,6 +12,7 @@ type more struct {
 	idle      idleTimeout
 	dog       dog
 	monitors  monitors
+	paused    paused
 	blocked   []*blocked // senders, in the order they came
 	crash     *ending    // that the process is ending with
 
@@ -123,6 +124,8 @@ func (c *Context) refusal(to Ref) *Error {
 		return nil
 	case c.p.fenced.Load():
 		return undelivered(ErrFenced, to.String(), "%s was killed", c.p)
+	case c.p.shut():
+		return undelivered(ErrUnavailable, to.String(), "node %s can't prove now that it owns %s, which may send nothing meanwhile", c.p.sys.node, c.p.name)
 	case c.detached && c.p.Reason() != nil:
 		return undelivered(ErrFenced, to.String(), "%s has ended", c.p)
 	default:

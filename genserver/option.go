@@ -19,6 +19,14 @@ func optionsOf(opts []Option) options {
 	return o
 }
 
+// since has what is left of the timeout, for another attempt.
+func (o options) since(began time.Time) options {
+	if o.timeout > 0 {
+		o.timeout = max(1, o.timeout-time.Since(began))
+	}
+	return o
+}
+
 // WithTimeout has a call wait this long in place of [DefaultTimeout]; the
 // context can still end it earlier. Zero or less waits as long as the context
 // allows.

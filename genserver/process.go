@@ -32,6 +32,7 @@ type Process struct {
 	notice    notice
 	concluded bool // exited, and reported
 	begun     bool // to start
+	wide      bool // of a cluster-wide name; set before the start
 	undead    undead
 
 	// state is touched by whoever has the turn only: init, a handler, terminate.
@@ -153,6 +154,8 @@ func (p *Process) RequestStop(reason error) {
 	case idle:
 		p.phase = busy
 		go p.drain(nil)
+	case busy:
+		p.unpause()
 	}
 }
 
@@ -328,6 +331,7 @@ type remains struct {
 	ticket  uint64
 	queue   []item
 	pending *pending
+	unowned bool                    // the name was never this node's
 	own     map[*Monitor]struct{}   // its monitors
 	endLife context.CancelCauseFunc // of what was detached; may be nil
 }
@@ -338,17 +342,27 @@ func (p *Process) empty() remains {
 		p.alarm.kill()
 	}
 	r := remains{running: p.running, ticket: p.ticket, pending: p.pending}
+	r.unowned = p.wide && p.sys.router != nil && p.claim == nil
 	if p.more != nil {
-		r.queue, r.endLife = p.more.continues, p.more.endLife
+		r.endLife = p.more.endLife
 		r.own = p.more.monitors.own
+		if p.more.paused.held != nil {
+			r.queue = append(r.queue, p.more.paused.held)
+			p.more.paused.held = nil
+		}
+		p.endPause()
 		for _, b := range p.more.blocked {
 			b.done <- errGone
 		}
 		p.more.blocked = nil
-		p.more.continues, p.more.idle, p.more.monitors.own = nil, idleTimeout{}, nil
+		p.more.idle, p.more.monitors.own = idleTimeout{}, nil
 		if p.more.dog.timer != nil {
 			p.more.dog.timer.Stop()
 		}
+	}
+	if p.more != nil {
+		r.queue = append(r.queue, p.more.continues...)
+		p.more.continues = nil
 	}
 	r.queue = append(append(r.queue, p.signals...), p.box.takeAll()...)
 	for l := p.pending; l != nil; l = l.next {
@@ -360,7 +374,13 @@ func (p *Process) empty() remains {
 
 // discard tells the callers; other messages are counted.
 func (p *Process) discard(left remains, reason error) {
-	why := func(queued bool) error { return exitError(p.name, reason, queued) }
+	elsewhere := p.wide && (left.unowned || reasonIs(reason, ErrFenced))
+	why := func(queued bool) error {
+		if queued && elsewhere {
+			return movedError(p.name, reason)
+		}
+		return exitError(p.name, reason, queued)
+	}
 	if left.running != nil {
 		left.running.discard(left.ticket, why)
 	}

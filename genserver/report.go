@@ -14,6 +14,10 @@ func (p *Process) report(end *ending) {
 		p.sys.log.Debug("server ended", "server", p.name, "generation", p.gen, "reason", end.reason)
 		return
 	}
+	if reasonIs(end.reason, ErrFenced) {
+		p.sys.log.Warn("server is fenced", "server", p.name, "generation", p.gen, "reason", end.reason)
+		return
+	}
 	p.reportCrash(end)
 }
 

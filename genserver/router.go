@@ -30,6 +30,9 @@ type Router interface {
 type Claim interface {
 	// Epoch grows with every change of owner; see Context.Epoch.
 	Epoch() uint64
+	// Gate says whether the owner may act at the moment; nil if it always may.
+	// When the name is lost for good, its Router calls [System.Fence].
+	Gate() Gate
 	// Release gives the name back; others may claim it at once.
 	Release(ctx context.Context) error
 }

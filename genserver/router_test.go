@@ -37,11 +37,14 @@ func (r *fakeRouter) Claim(ctx context.Context, name string) (genserver.Claim, e
 
 type fakeClaim struct {
 	epoch    uint64
+	gate     genserver.Gate
 	mu       sync.Mutex
 	released int
 }
 
 func (c *fakeClaim) Epoch() uint64 { return c.epoch }
+
+func (c *fakeClaim) Gate() genserver.Gate { return c.gate }
 
 func (c *fakeClaim) Release(context.Context) error {
 	c.mu.Lock()

@@ -139,7 +139,7 @@ func (s *System) Spawn(serverName string, r Runnable, o SpawnOptions) (*Process,
 	if spec.def == nil {
 		return nil, fmt.Errorf("start %s: nothing to run: the zero Spec; use a Type's With", serverName)
 	}
-	p := &Process{sys: s, host: s.host(spec.def), name: serverName, gen: s.gens.Add(1), watch: o.Watcher}
+	p := &Process{sys: s, host: s.host(spec.def), name: serverName, gen: s.gens.Add(1), watch: o.Watcher, wide: o.Scope == Cluster}
 	p.ctx = &Context{p: p, msg: header{op: "init"}}
 	if err := s.enter(p); err != nil {
 		return nil, err
@@ -235,8 +235,9 @@ func (w *startWatcher) ProcessExited(p *Process, reason error) {
 
 // Drain refuses new calls and casts from outside of the servers, with
 // ErrDraining, and waits until every server has handled what it was sent, or
-// ctx ends. Servers still call each other meanwhile, and casts that other nodes
-// and clients have sent are handled, since those can't be told.
+// ctx ends. Servers still call each other meanwhile, and so do other nodes' on
+// behalf of one here that waits for it; their other calls are refused. Casts that other
+// nodes and clients have sent are handled, since those can't be told.
 func (s *System) Drain(ctx context.Context) error {
 	s.draining.Store(true)
 	// Servers are looked at one after the other, and one of them may hand work

@@ -48,6 +48,9 @@ func (r *router) Claim(ctx context.Context, name string) (genserver.Claim, error
 
 func (c *claim) Epoch() uint64 { return c.epoch }
 
+// Gate implements genserver.Claim.
+func (c *claim) Gate() genserver.Gate { return nil }
+
 // Release lets what has arrived on the public subject be delivered, and then
 // frees the name.
 func (c *claim) Release(ctx context.Context) error {

@@ -162,7 +162,7 @@ func (r *running) ProcessExited(_ *genserver.Process, reason error) {
 		s.inbox.put(func() { s.releaseNest(r) })
 	}
 	if !started {
-		s.tell(supervision.StartFailed{ID: r.id, Generation: r.generation, Reason: reason})
+		s.tell(supervision.StartFailed{ID: r.id, Generation: r.generation, Class: classOf(reason), Reason: reason})
 		return
 	}
 	s.tell(supervision.ChildExited{ID: r.id, Generation: r.generation, Class: classOf(reason), Reason: reason})

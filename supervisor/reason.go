@@ -64,6 +64,8 @@ func classOf(reason error) supervision.Class {
 			return supervision.ClassNormal
 		case genserver.Shutdown.Code:
 			return supervision.ClassShutdown
+		case genserver.ErrFenced.Code:
+			return supervision.ClassFenced
 		}
 	}
 	return supervision.ClassAbnormal

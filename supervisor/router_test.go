@@ -85,7 +85,8 @@ type nameClaim struct {
 	epoch  uint64
 }
 
-func (c *nameClaim) Epoch() uint64 { return c.epoch }
+func (c *nameClaim) Epoch() uint64        { return c.epoch }
+func (c *nameClaim) Gate() genserver.Gate { return nil }
 
 func (c *nameClaim) Release(ctx context.Context) error {
 	var err error

@@ -100,7 +100,7 @@ func (w *requests) event() Event {
 		}
 	case 7:
 		if alive {
-			return ChildExited{ID: id, Generation: generation, Class: Class(w.Intn(3)), Reason: errBoom}
+			return ChildExited{ID: id, Generation: generation, Class: Class(w.Intn(4)), Reason: errBoom}
 		}
 	}
 	return ChildStarted{ID: id, Generation: generation}

@@ -129,6 +129,8 @@ func (c *checker) exits(now time.Duration, exits ...ChildExited) (mayAnswer bool
 		stopping := k.state == StatusStopping
 		k.came = k.came || k.state == StatusStarting
 		switch {
+		case e.Class == ClassFenced && k.came:
+			k.state, k.settled = StatusStopped, true
 		case stopping:
 			k.state = StatusStopped
 		case k.Restart == Temporary || k.Restart == Transient && e.Class != ClassAbnormal:

@@ -235,6 +235,8 @@ func (c *Core) startFailed(e StartFailed) {
 	}
 	ch.lastReason = e.Reason
 	switch {
+	case e.Class == ClassFenced && ch.came:
+		c.settle(ch)
 	case c.expected(ch):
 		c.down(ch)
 	case ch.requested:
@@ -262,6 +264,8 @@ func (c *Core) childrenExited(exits ...ChildExited) {
 		}
 		ch.rested(c.now, c.spec.Window)
 		switch {
+		case e.Class == ClassFenced && ch.came:
+			c.settle(ch)
 		case c.expected(ch):
 			c.down(ch)
 		case ch.wants(e.Class):

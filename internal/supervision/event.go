@@ -29,7 +29,9 @@ type ChildStarted struct {
 type StartFailed struct {
 	ID         string
 	Generation uint64
-	Reason     error
+	// Class is ClassFenced or any other, which makes no difference.
+	Class  Class
+	Reason error
 }
 
 // ChildExited tells that a child ended, by itself or because it was told to.

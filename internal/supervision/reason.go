@@ -10,18 +10,22 @@ import (
 type Class uint8
 
 const (
-	// ClassAbnormal is a crash: every reason that is neither of the other two.
+	// ClassAbnormal is a crash: every reason that is none of the others.
 	ClassAbnormal Class = iota
 	// ClassNormal is the end of a child whose work is done.
 	ClassNormal
 	// ClassShutdown is an orderly end by request; OTP's shutdown and {shutdown, Term}.
 	// For restarts it counts as ClassNormal does.
 	ClassShutdown
+	// ClassFenced is the end of a child that its node may not run any more, since
+	// its name is another node's. It is no crash: whatever its restart type, the
+	// child is not restarted, costs nothing, and its siblings go on.
+	ClassFenced
 )
 
 // String is the class in lower case.
 func (c Class) String() string {
-	return word(c, "abnormal", "normal", "shutdown")
+	return word(c, "abnormal", "normal", "shutdown", "fenced")
 }
 
 // Exhausted is the error of a supervisor that broke its restart limit. A

@@ -213,7 +213,7 @@ func (s *sim) progress(ch Child, k *kid, well bool) {
 
 func (s *sim) end(id string, k *kid) ChildExited {
 	k.alive, k.up = false, false
-	return ChildExited{ID: id, Generation: k.generation, Class: Class(s.draw(3)), Reason: errBoom}
+	return ChildExited{ID: id, Generation: k.generation, Class: Class(s.draw(4)), Reason: errBoom}
 }
 
 func (s *sim) exit(id string, k *kid) { s.mail = append(s.mail, s.end(id, k)) }

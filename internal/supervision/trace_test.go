@@ -223,6 +223,8 @@ func (tr *trace) exit(name string, words []string) ChildExited {
 		e.Class = ClassNormal
 	case "shutdown":
 		e.Class = ClassShutdown
+	case "fenced", "fenced:":
+		e.Class = ClassFenced
 	}
 	return e
 }
