@@ -31,6 +31,15 @@ func (r *Registry) Resolve(ctx context.Context, server string) (Owner, error) {
 	return r.lookUp(ctx, r.owners, server)
 }
 
+// Known is Resolve for what is known already, if it is.
+func (r *Registry) Known(server string) (Owner, bool) { return r.owners.get(server) }
+
+// KnownNode is ResolveNode for what is known already, if it is.
+func (r *Registry) KnownNode(node string) (incarnation string, ok bool) {
+	o, ok := r.nodes.get(node)
+	return o.Incarnation, ok
+}
+
 // ResolveNode finds the incarnation that bears a node's name, as Resolve does
 // for a server's.
 func (r *Registry) ResolveNode(ctx context.Context, node string) (incarnation string, err error) {

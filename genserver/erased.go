@@ -3,6 +3,7 @@ package genserver
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -47,32 +48,32 @@ func (s *System) request(ctx context.Context, from *Context, to Ref, m Message, 
 	if s.router == nil {
 		return nil, undelivered(ErrNoProcess, to.String(), "this process has no other nodes")
 	}
-	std := ctx
-	if o.timeout > 0 {
-		var cancel context.CancelFunc
-		std, cancel = context.WithTimeout(ctx, o.timeout)
-		defer cancel()
-	}
 	out := outgoing(ctx, from, to, KindCall, m)
-	out.Deadline, _ = std.Deadline()
-	body, err := s.router.Request(std, out)
+	defer out.recycle()
+	out.Deadline, _ = ctx.Deadline()
+	if o.timeout > 0 {
+		if own := time.Now().Add(o.timeout); out.Deadline.IsZero() || own.Before(out.Deadline) {
+			out.Deadline = own
+		}
+	}
+	body, err := s.router.Request(ctx, out)
 	if err != nil {
 		return nil, err
 	}
 	return body, nil
 }
 
+var outgoings = sync.Pool{New: func() any { return new(Outgoing) }}
+
+// outgoing is to be recycled once the Router has returned.
 func outgoing(ctx context.Context, from *Context, to Ref, kind Kind, m Message) *Outgoing {
-	op := m.Op()
-	if _, ok := m.(Map); ok {
-		op = "" // only the receiver knows its tag
+	out := outgoings.Get().(*Outgoing)
+	out.To, out.Kind, out.FromNode, out.Node, out.Message = to.name, kind, to.sys.node, to.node, m
+	if _, ok := m.(Map); !ok {
+		out.Op = m.Op() // of a Map, only the receiver knows its tag
 	}
-	h := headerOf(ctx, from, kind, op)
-	out := &Outgoing{
-		Envelope: Envelope{To: to.name, Kind: kind, Op: h.op, FromNode: to.sys.node},
-		Node:     to.node,
-		Message:  m,
-	}
+	var h header
+	h.fill(ctx, from, kind, out.Op)
 	if h.local != nil {
 		out.From = h.local.name
 		out.Chain = h.chain.names()
@@ -81,6 +82,11 @@ func outgoing(ctx context.Context, from *Context, to Ref, kind Kind, m Message) 
 		out.Span = *h.span
 	}
 	return out
+}
+
+func (out *Outgoing) recycle() {
+	*out = Outgoing{}
+	outgoings.Put(out)
 }
 
 // replyAs turns an erased reply into the caller's type.

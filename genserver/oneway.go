@@ -64,7 +64,9 @@ func (r Ref) sendAway(ctx context.Context, from *Context, kind Kind, m Message, 
 	if r.sys.router == nil || r.node == r.sys.node && r.node != "" {
 		return r.dropped(kind, m.Op(), undelivered(ErrNoProcess, r.String(), ""), o)
 	}
-	err := r.sys.router.Publish(ctx, outgoing(ctx, from, r, kind, m))
+	out := outgoing(ctx, from, r, kind, m)
+	err := r.sys.router.Publish(ctx, out)
+	out.recycle()
 	if errors.Is(err, ErrNoProcess) {
 		return r.dropped(kind, m.Op(), err, o)
 	}

@@ -12,12 +12,14 @@ import (
 //
 // Its methods are called from the caller's goroutine, many at once.
 type Router interface {
-	// Request sends a call and waits for its answer until ctx ends. The error
-	// is an *Error, whose Undelivered the implementation answers for.
+	// Request sends a call and waits for its answer until ctx ends, or
+	// m.Deadline where there is one. The error is an *Error, whose Undelivered
+	// the implementation answers for. It does not keep m.
 	Request(ctx context.Context, m *Outgoing) (Body, error)
 
 	// Publish sends a cast or an info. Nil says that it has left, not that it
-	// arrived; ErrNoProcess that the name is known to have no owner.
+	// arrived; ErrNoProcess that the name is known to have no owner. It does
+	// not keep m.
 	Publish(ctx context.Context, m *Outgoing) error
 
 	// Claim makes this node the owner of a cluster-wide name, or refuses with

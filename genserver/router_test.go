@@ -18,14 +18,21 @@ func (r *fakeRouter) Request(ctx context.Context, m *genserver.Outgoing) (genser
 	if r.request == nil {
 		return nil, &genserver.Error{Code: "no_process", Server: m.To, Undelivered: true}
 	}
-	return r.request(ctx, m)
+	if !m.Deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, m.Deadline)
+		defer cancel()
+	}
+	kept := *m // which m itself must not be
+	return r.request(ctx, &kept)
 }
 
 func (r *fakeRouter) Publish(ctx context.Context, m *genserver.Outgoing) error {
 	if r.publish == nil {
 		return &genserver.Error{Code: "no_process", Server: m.To, Undelivered: true}
 	}
-	return r.publish(ctx, m)
+	kept := *m
+	return r.publish(ctx, &kept)
 }
 
 func (r *fakeRouter) Claim(ctx context.Context, name string) (genserver.Claim, error) {

@@ -53,6 +53,11 @@ func (c frozenConn) Flush(ctx context.Context) error {
 }
 
 func (c frozenConn) Request(ctx context.Context, m transport.Msg) (transport.Msg, error) {
+	if !m.Until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, m.Until)
+		defer cancel()
+	}
 	if err := c.f.pass(ctx); err != nil {
 		return transport.Msg{}, err
 	}

@@ -29,13 +29,8 @@ type router struct {
 	mu     sync.Mutex
 	claims map[string]*claim // guarded by mu; of the names that plain clients can reach
 
-	sequencing sync.RWMutex
-	sequences  map[string]*transport.Sequence // guarded by sequencing; by incarnation
+	peers peers
 }
-
-// maxSequences is more incarnations than a node ever sends to. Beyond it their
-// numbers begin anew, which costs nothing but a little of what is counted.
-const maxSequences = 4096
 
 // settledName is where a node calls itself; no server has it.
 const settledName = "_settled"
@@ -48,10 +43,34 @@ const (
 
 // Request sends a call to the incarnation that has the name. While the one on
 // record does not answer for it, the call has certainly not been delivered, and
-// Request looks again until ctx ends: a name on record comes back.
+// Request looks again until ctx ends, or m.Deadline: a name on record comes back.
 func (r *router) Request(ctx context.Context, m *genserver.Outgoing) (genserver.Body, error) {
-	var last cluster.Owner // who did not answer for the name
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	owner, known := r.known(m)
+	if known {
+		body, err := transport.Request(ctx, r.conn, r.route(m, owner), m)
+		if err == nil || !strayed(err) {
+			return body, named(err, m.To)
+		}
+		if err := r.stray(m, owner, err); err != nil {
+			return nil, err
+		}
+	}
+	if !m.Deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, m.Deadline)
+		defer cancel()
+	}
+	return r.search(ctx, m, owner)
+}
+
+// search is Request for a name whose owner is not known, or is no longer the one
+// given, if any. The ctx ends with the call.
+func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster.Owner) (genserver.Body, error) {
+	pause := firstPause
+	if last.Incarnation != "" && !wait(ctx, pause) {
+		return nil, silent(m, last)
+	}
+	for ; ; pause = min(2*pause, longestPause) {
 		owner, err := r.resolve(ctx, m)
 		switch {
 		case err != nil && ctx.Err() != nil && last.Incarnation != "":
@@ -63,15 +82,23 @@ func (r *router) Request(ctx context.Context, m *genserver.Outgoing) (genserver.
 		if err == nil || !strayed(err) {
 			return body, named(err, m.To)
 		}
-		r.forget(m, owner)
-		if m.Node != "" && !errors.Is(err, transport.ErrNoResponders) {
-			return nil, err // that node has no such server, which is an answer
+		if err := r.stray(m, owner, err); err != nil {
+			return nil, err
 		}
 		if !wait(ctx, pause) {
 			return nil, silent(m, owner)
 		}
 		last = owner
 	}
+}
+// stray is what follows on an answer that tells that a call has not arrived: no
+// error for another attempt.
+func (r *router) stray(m *genserver.Outgoing, owner cluster.Owner, err error) error {
+	r.forget(m, owner)
+	if m.Node != "" && !errors.Is(err, transport.ErrNoResponders) {
+		return err // that node has no such server, which is an answer
+	}
+	return nil
 }
 
 func silent(m *genserver.Outgoing, owner cluster.Owner) error {
@@ -113,6 +140,15 @@ func (r *router) settle(ctx context.Context) error {
 	return err
 }
 
+// known is what resolve finds without having to ask, if it does.
+func (r *router) known(m *genserver.Outgoing) (cluster.Owner, bool) {
+	if m.Node == "" {
+		return r.registry.Known(m.To)
+	}
+	incarnation, ok := r.registry.KnownNode(m.Node)
+	return cluster.Owner{Node: m.Node, Incarnation: incarnation}, ok
+}
+
 func (r *router) resolve(ctx context.Context, m *genserver.Outgoing) (cluster.Owner, error) {
 	if m.Node == "" {
 		return r.registry.Resolve(ctx, m.To)
@@ -130,30 +166,8 @@ func (r *router) forget(m *genserver.Outgoing, owner cluster.Owner) {
 }
 
 func (r *router) route(m *genserver.Outgoing, owner cluster.Owner) transport.Route {
-	return transport.Route{
-		Subject: r.subjects.Node(owner.Incarnation, m.To), Epoch: owner.Epoch, Sequence: r.sequence(owner.Incarnation),
-	}
-}
-
-// sequence numbers what goes to one incarnation, whichever name it is for.
-func (r *router) sequence(incarnation string) *transport.Sequence {
-	r.sequencing.RLock()
-	s := r.sequences[incarnation]
-	r.sequencing.RUnlock()
-	if s != nil {
-		return s
-	}
-	r.sequencing.Lock()
-	defer r.sequencing.Unlock()
-	if s = r.sequences[incarnation]; s != nil {
-		return s
-	}
-	if r.sequences == nil || len(r.sequences) >= maxSequences {
-		r.sequences = make(map[string]*transport.Sequence)
-	}
-	s = transport.NewSequence()
-	r.sequences[incarnation] = s
-	return s
+	p := r.peer(owner.Incarnation)
+	return transport.Route{Subject: p.subject(m.To), Epoch: owner.Epoch, Sequence: p.sequence, Bundle: p.bundle()}
 }
 
 // named makes the one error of transport.Request that is no *genserver.Error

@@ -87,6 +87,9 @@ func (n *Node) disconnect() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 	defer cancel()
 	var errs []error
+	if n.router != nil {
+		n.router.peers.close()
+	}
 	if n.router != nil && n.router.discovery != nil {
 		errs = append(errs, n.router.discovery.Drain(ctx))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"reflect"
 	"sync"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -60,10 +61,27 @@ var encodings = sync.Pool{New: func() any { return &encoding{enc: msgpack.NewEnc
 func newEncoding() *encoding {
 	e := encodings.Get().(*encoding) // The pool holds nothing else.
 	e.buf.Reset()
+	return e
+}
+
+// library is the encoder for what is no flat struct.
+func (e *encoding) library() *msgpack.Encoder {
 	e.enc.Reset(&e.buf)
 	e.enc.SetCustomStructTag("json")
 	e.enc.UseCompactInts(true)
-	return e
+	return e.enc
+}
+
+// flatValue is v, or what it points to, where that is a flat struct.
+func flatValue(v any) (reflect.Value, *flat) {
+	rv := reflect.ValueOf(v)
+	if rv.Kind() == reflect.Pointer && !rv.IsNil() {
+		rv = rv.Elem()
+	}
+	if rv.Kind() != reflect.Struct {
+		return rv, nil
+	}
+	return rv, flatOf(rv.Type())
 }
 
 func (e *encoding) free() {
@@ -82,9 +100,11 @@ func (e *encoding) append(v any) (err error) {
 	}()
 	if m, ok := v.(genserver.Map); ok {
 		v = map[string]any(m)
-		err = e.enc.EncodeMap(m)
+		err = e.library().EncodeMap(m)
+	} else if rv, f := flatValue(v); f != nil {
+		e.buf.Write(f.append(e.buf.AvailableBuffer(), rv))
 	} else {
-		err = e.enc.Encode(v)
+		err = e.library().Encode(v)
 	}
 	if err != nil {
 		return fmt.Errorf("encode %T as msgpack: %w", v, err)
@@ -144,9 +164,17 @@ func decodeMap(data []byte, m *map[string]any) error {
 }
 
 func decodeTyped(data []byte, v any) error {
+	if rv, f := flatValue(v); f != nil && rv.CanSet() && len(data) <= MaxPayload && f.decode(data, rv) {
+		return nil
+	}
 	if err := checkMsgPack(data); err != nil {
 		return err
 	}
+	return decodeByLibrary(data, v)
+}
+
+// decodeByLibrary decodes what checkMsgPack accepts.
+func decodeByLibrary(data []byte, v any) error {
 	d := decodings.Get().(*decoding) // The pool holds nothing else.
 	defer decodings.Put(d)
 	d.in.Reset(data)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Conn is one connection to a message broker: the seam that [NATS] and [Hub]
@@ -18,9 +19,10 @@ type Conn interface {
 	Publish(m Msg) error
 
 	// Request sends a message with a reply subject of the Conn's own, not
-	// m.Reply, and waits for the first answer until ctx ends. If nobody
-	// subscribes it fails with ErrNoResponders at once. Once ctx has ended
-	// the error is ctx.Err(), and whether the message arrived is unknown.
+	// m.Reply, and waits for the first answer until ctx ends, or m.Until. If
+	// nobody subscribes it fails with ErrNoResponders at once. Once ctx has
+	// ended the error is ctx.Err(), after m.Until context.DeadlineExceeded, and
+	// whether the message arrived is unknown.
 	Request(ctx context.Context, m Msg) (Msg, error)
 
 	// Subscribe has deliver called for each message to subject, which may
@@ -60,6 +62,14 @@ type Msg struct {
 	Header Header
 	// Data is the body.
 	Data []byte
+	// Bundle, unless it is empty, is the beginning of Subject up to a dot, and
+	// says that whoever subscribes to all that begins so takes several messages
+	// in one: a Conn of this package does. A Conn that can then sends together
+	// what comes together. In a message received it is the same of Reply.
+	Bundle string
+	// Until, of a request, ends it as its context's deadline would, which costs
+	// more to make; zero for the context alone.
+	Until time.Time
 }
 
 // Header is a message's headers. Names keep their case on the wire and are

@@ -54,7 +54,8 @@ func explain(ctx context.Context, err, dial error) error {
 
 // dialer makes the sockets. Up to connected, the caller's ctx ends what it does.
 type dialer struct {
-	net net.Dialer
+	net     net.Dialer
+	dialled func(*gatherConn) // is told of every socket
 
 	mu   sync.Mutex
 	ctx  context.Context // nats.go's seam passes none. Guarded by mu; nil once connected.
@@ -76,13 +77,22 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newGatherConn(conn), nil
+		return d.gathered(conn), nil
 	}
 	conn, err := d.net.DialContext(ctx, network, address)
 	if conn, err = d.watch(ctx, conn, err); err != nil {
 		return nil, err
 	}
-	return newGatherConn(conn), nil
+	return d.gathered(conn), nil
+}
+
+// gathered is the conn to write to.
+func (d *dialer) gathered(conn net.Conn) net.Conn {
+	g := newGatherConn(conn)
+	if d.dialled != nil {
+		d.dialled(g)
+	}
+	return g
 }
 
 // watch closes a new connection if ctx ends before the server has accepted it.

@@ -170,7 +170,10 @@ func appendField[T string | []byte](dst []byte, tag byte, value T) []byte {
 // ParseFrame reads a message. The error is an [ErrFrame] or an
 // [ErrFrameVersion]; it never panics, and allocates no more than the bytes
 // given plus the chain.
-func ParseFrame(data []byte) (Frame, error) {
+func ParseFrame(data []byte) (Frame, error) { return parseFrame(data, nil) }
+
+// parseFrame is ParseFrame with what was read before, nil for none.
+func parseFrame(data []byte, known *texts) (Frame, error) {
 	shape, err := frameShape(data)
 	if err != nil {
 		return Frame{}, err
@@ -179,8 +182,7 @@ func ParseFrame(data []byte) (Frame, error) {
 	if f.Kind < genserver.KindCall || f.Kind > genserver.KindInfo {
 		return Frame{}, fmt.Errorf("%w: shape %#x is no message", ErrFrame, shape)
 	}
-	// The first pass finds the end of the fields, so that one string holds
-	// all the texts and the second allocates nothing more for them.
+	// The first pass finds the end of the fields.
 	end, links, err := measure(data)
 	if err != nil {
 		return Frame{}, err
@@ -190,25 +192,25 @@ func ParseFrame(data []byte) (Frame, error) {
 	}
 	var span trace.SpanContextConfig
 	var state string
-	text := string(data[:end])
 	r := fieldReader{data: data, at: frameHeader}
 	for r.next() {
-		value := text[r.from:r.to]
 		switch r.tag {
 		case tagOp:
-			f.Op, err = value, r.most(maxText)
+			f.Op, err = r.text(known, maxText)
 		case tagRemaining:
 			f.Remaining, err = r.duration()
 		case tagSpan:
 			span, err = r.span()
 		case tagTraceState:
-			state, err = value, r.most(maxTraceState)
+			state, err = r.text(nil, maxTraceState)
 		case tagFrom:
-			f.From, err = value, r.most(maxText)
+			f.From, err = r.text(known, maxText)
 		case tagFromNode:
-			f.FromNode, err = value, r.most(maxText)
+			f.FromNode, err = r.text(known, maxText)
 		case tagChain:
-			f.Chain, err = append(f.Chain, value), r.most(maxText)
+			var link string
+			link, err = r.text(known, maxText)
+			f.Chain = append(f.Chain, link)
 		case tagEpoch:
 			f.Epoch, err = r.uvarint()
 		case tagNumber:
@@ -254,17 +256,20 @@ func frameShape(data []byte) (byte, error) {
 // where the payload begins and how many links the chain has.
 func measure(data []byte) (end, links int, err error) {
 	r := fieldReader{data: data, at: frameHeader}
-	var seen [256]bool
+	var seen uint64 // a bit for each tag that is known
 	for n := 0; r.next(); n++ {
 		if n == maxFields {
 			return 0, 0, fmt.Errorf("%w: more than %d fields", ErrFrame, maxFields)
 		}
-		if r.tag == tagChain {
+		switch bit := uint64(1) << (r.tag & 63); {
+		case r.tag == tagChain:
 			links++
-		} else if seen[r.tag] && knownTag(r.tag) {
+		case !knownTag(r.tag):
+		case seen&bit != 0:
 			return 0, 0, fmt.Errorf("%w: field %d twice", ErrFrame, r.tag)
+		default:
+			seen |= bit
 		}
-		seen[r.tag] = true
 	}
 	if !r.ended {
 		return 0, 0, fmt.Errorf("%w: cut off at byte %d", ErrFrame, r.at)
@@ -308,6 +313,14 @@ func (r *fieldReader) next() bool {
 }
 
 func (r *fieldReader) value() []byte { return r.data[r.from:r.to] }
+
+// text reads a text, without making it anew where it is known.
+func (r *fieldReader) text(known *texts, limit int) (string, error) {
+	if err := r.most(limit); err != nil {
+		return "", err
+	}
+	return known.get(r.value()), nil
+}
 
 func (r *fieldReader) most(limit int) error {
 	if r.to-r.from > limit {

@@ -1,9 +1,12 @@
 package transport
 
 import (
+	"errors"
 	"net"
+	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,19 +21,27 @@ type gatherConn struct {
 	wake chan struct{} // one slot: there is something to write, or to end
 	done chan struct{} // closed when the writing goroutine ends
 
+	held    atomic.Int32 // how many will call release
+	writing sync.Mutex   // held by whoever writes to the socket
+	rest    []byte       // guarded by writing; what release could not write
+
 	mu     sync.Mutex
 	room   sync.Cond // on mu; buf has been taken, or err set
 	buf    []byte    // guarded by mu
+	spare  []byte    // guarded by mu; to become buf
 	err    error     // guarded by mu; of the first write that failed
 	closed bool      // guarded by mu
 }
 
 const (
 	// gatherLimit is what may wait for the socket; beyond it writers wait too.
-	gatherLimit = 1 << 20
+	gatherLimit = 128 << 10
 	// gatherTimeout is how long one write to the socket may take. A server
 	// that reads nothing for so long has lost its connection.
 	gatherTimeout = 10 * time.Second
+	// releaseTimeout is how long a sender may be kept from going on by a socket
+	// that takes no more; the writing goroutine has more time.
+	releaseTimeout = 2 * time.Millisecond
 	// gatherLinger is how long Close waits for the last bytes to go.
 	gatherLinger = time.Second
 )
@@ -46,6 +57,7 @@ func newGatherConn(c net.Conn) *gatherConn {
 func (g *gatherConn) Write(p []byte) (int, error) {
 	g.mu.Lock()
 	for len(g.buf) >= gatherLimit && g.err == nil && !g.closed {
+		g.signal() // Whoever holds it may be waiting here.
 		g.room.Wait()
 	}
 	if g.closed && g.err == nil {
@@ -57,8 +69,41 @@ func (g *gatherConn) Write(p []byte) (int, error) {
 	}
 	g.buf = append(g.buf, p...)
 	g.mu.Unlock()
-	g.signal()
+	if g.held.Load() == 0 {
+		g.signal()
+	}
 	return len(p), nil
+}
+
+// hold has what is written from now on wait for release, which the caller must
+// call soon, and which writes it to the socket. To have the writing goroutine
+// do so would cost a sender who is alone the time that it takes to wake up.
+func (g *gatherConn) hold() { g.held.Add(1) }
+
+// release writes all that waits, unless somebody else is about to.
+func (g *gatherConn) release() {
+	g.held.Add(-1)
+	if !g.writing.TryLock() {
+		g.signal()
+		return
+	}
+	defer g.writing.Unlock()
+	out, _ := g.take()
+	if len(g.rest) > 0 {
+		g.rest = append(g.rest, out...)
+		g.signal()
+		return
+	}
+	n, err := g.write(out, releaseTimeout)
+	switch {
+	case err == nil:
+		g.giveBack(out)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		g.rest = out[n:]
+		g.signal()
+	default:
+		g.fail(err)
+	}
 }
 
 func (g *gatherConn) signal() {
@@ -71,41 +116,65 @@ func (g *gatherConn) signal() {
 // run ends when the conn is closed and all is written, or cannot be.
 func (g *gatherConn) run() {
 	defer close(g.done)
-	var spare []byte
 	for {
 		<-g.wake
 		runtime.Gosched() // lets those that run now add theirs
-		g.mu.Lock()
-		out, closed := g.buf, g.closed
-		g.buf = spare[:0]
-		g.room.Broadcast()
-		g.mu.Unlock()
-		if err := g.write(out, closed); err != nil {
+		if closed, err := g.writeAll(); err != nil {
 			g.fail(err)
 			return
-		}
-		if closed {
+		} else if closed {
 			return
-		}
-		if spare = out; cap(spare) > maxPooledBuffer {
-			spare = nil
 		}
 	}
 }
 
-func (g *gatherConn) write(out []byte, closed bool) error {
-	if len(out) == 0 {
-		return nil
-	}
+func (g *gatherConn) writeAll() (closed bool, err error) {
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	out, closed := g.take()
 	timeout := gatherTimeout
 	if closed {
 		timeout = gatherLinger
 	}
-	if err := g.Conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
-		return err
+	if len(g.rest) > 0 {
+		out = append(g.rest, out...)
+		g.rest = nil
 	}
-	_, err := g.Conn.Write(out)
-	return err
+	if _, err := g.write(out, timeout); err != nil {
+		return closed, err
+	}
+	g.giveBack(out)
+	return closed, nil
+}
+
+// take empties the buffer for whoever holds writing.
+func (g *gatherConn) take() (out []byte, closed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out = g.buf
+	g.buf, g.spare = g.spare[:0], nil
+	g.room.Broadcast()
+	return out, g.closed
+}
+
+// giveBack keeps a buffer for the next take.
+func (g *gatherConn) giveBack(out []byte) {
+	if cap(out) > maxPooledBuffer {
+		return
+	}
+	g.mu.Lock()
+	g.spare = out
+	g.mu.Unlock()
+}
+
+func (g *gatherConn) write(out []byte, timeout time.Duration) (int, error) {
+	if len(out) == 0 {
+		return 0, nil
+	}
+	if err := g.Conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return 0, err
+	}
+	return g.Conn.Write(out)
 }
 
 // fail ends the conn, so that its reader learns of it too.

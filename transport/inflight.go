@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // inflight holds the requests of one Conn that wait for an answer. All share
@@ -23,6 +24,7 @@ type inflight struct {
 // it exactly one answer, so that it can be used again.
 type waiter struct {
 	answer chan answer
+	timer  *time.Timer // nil until it has been needed
 }
 
 type answer struct {
@@ -41,8 +43,9 @@ func (in *inflight) subject() string { return in.prefix + "*" }
 
 // pending is one request under way: begin, send, await.
 type pending struct {
-	id uint64
-	w  *waiter
+	id    uint64
+	w     *waiter
+	alone bool // there was no other
 }
 
 // reply is the subject that the answer is awaited on.
@@ -52,10 +55,20 @@ func (in *inflight) reply(p pending) string {
 }
 
 // await waits for the answer to what was sent, or returns why it was not.
-func (in *inflight) await(ctx context.Context, p pending, sent error) (Msg, error) {
+func (in *inflight) await(ctx context.Context, until time.Time, p pending, sent error) (Msg, error) {
 	if sent != nil {
 		in.abandon(p.id, p.w)
 		return Msg{}, sent
+	}
+	var over <-chan time.Time
+	if !until.IsZero() {
+		if p.w.timer == nil {
+			p.w.timer = time.NewTimer(time.Until(until))
+		} else {
+			p.w.timer.Reset(time.Until(until))
+		}
+		over = p.w.timer.C
+		defer p.w.timer.Stop()
 	}
 	select {
 	case a := <-p.w.answer:
@@ -64,6 +77,9 @@ func (in *inflight) await(ctx context.Context, p pending, sent error) (Msg, erro
 	case <-ctx.Done():
 		in.abandon(p.id, p.w)
 		return Msg{}, ctx.Err()
+	case <-over:
+		in.abandon(p.id, p.w)
+		return Msg{}, context.DeadlineExceeded
 	}
 }
 
@@ -84,7 +100,7 @@ func (in *inflight) begin(ctx context.Context) (pending, error) {
 	}
 	in.last++
 	in.wait[in.last] = w
-	return pending{in.last, w}, nil
+	return pending{in.last, w, len(in.wait) == 1}, nil
 }
 
 // take removes a waiter; the caller then owes it an answer.
@@ -111,26 +127,43 @@ func (in *inflight) release(w *waiter) {
 	}
 }
 
-// answer gives a message to the request it answers; later answers to the
-// same request, and answers to none, are dropped.
+// answer gives a message to the request it answers, and those of a bundle to
+// theirs; later answers to the same request, and answers to none, are dropped.
 func (in *inflight) answer(m Msg) {
-	token, ok := strings.CutPrefix(m.Subject, in.prefix)
+	if isBundle(m.Subject, m.Data) {
+		_ = unbundle(m.Data, "", func(e entry) { in.settle(string(e.rest), answer{msg: Msg{Data: e.data}}) })
+		return
+	}
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		in.refuse(m.Subject, ErrNoResponders)
+		return
+	}
+	if token, ok := strings.CutPrefix(m.Subject, in.prefix); ok {
+		in.settle(token, answer{msg: m})
+	}
+}
+
+// refuse fails the requests that a reply subject is of, more than one where it
+// is that of a bundle.
+func (in *inflight) refuse(reply string, err error) {
+	tokens, ok := strings.CutPrefix(reply, in.prefix)
 	if !ok {
 		return
 	}
+	for token := range strings.SplitSeq(tokens, bundleJoint) {
+		in.settle(token, answer{err: err})
+	}
+}
+
+// settle gives the request of that token its answer.
+func (in *inflight) settle(token string, a answer) {
 	id, err := strconv.ParseUint(token, 36, 64)
 	if err != nil {
 		return
 	}
-	w := in.take(id)
-	if w == nil {
-		return
+	if w := in.take(id); w != nil {
+		w.answer <- a
 	}
-	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-		w.answer <- answer{err: ErrNoResponders}
-		return
-	}
-	w.answer <- answer{msg: m}
 }
 
 // fail ends every request that waits now.

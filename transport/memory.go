@@ -151,7 +151,7 @@ func (c *memConn) Request(ctx context.Context, m Msg) (Msg, error) {
 	if err == nil && n == 0 {
 		err = ErrNoResponders
 	}
-	return c.inflight.await(ctx, p, err)
+	return c.inflight.await(ctx, m.Until, p, err)
 }
 
 func (c *memConn) Subscribe(subject string, deliver func(Msg)) (Subscription, error) {

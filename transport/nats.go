@@ -92,6 +92,9 @@ type NATS struct {
 	inflight *inflight
 	over     chan struct{} // closed when nats.go has made its last callback
 
+	bundler *bundler
+	gather  atomic.Pointer[gatherConn] // the socket's; nil for none
+
 	dropped atomic.Uint64 // by subscriptions that have ended
 
 	slow, tooLarge, disconnects atomic.Uint64
@@ -129,13 +132,18 @@ func DialNATS(ctx context.Context, opts NATSOptions) (*NATS, error) {
 		return nil, fmt.Errorf("%w: NATS %s: %w", ErrNotConnected, target, err)
 	}
 	dial := newDialer(ctx, opts.DialTimeout)
+	dial.dialled = c.gather.Store
 	nc, err := c.connect(opts, dial)
 	// From here on a reconnect must not depend on the caller's ctx.
 	if cause := dial.connected(); err != nil {
+		if c.bundler != nil {
+			c.bundler.close()
+		}
 		err = opts.Auth.refusal(explain(ctx, err, cause), opts.URL)
 		return nil, fmt.Errorf("%w: NATS %s: %w", ErrNotConnected, target, err)
 	}
 	c.nc = nc
+	c.bundler.setLimit(nc.MaxPayload() / 2)
 	replies, err := nc.Subscribe(c.inflight.subject(), func(m *nats.Msg) {
 		c.inflight.answer(Msg{Subject: m.Subject, Header: Header(m.Header), Data: m.Data})
 	})
@@ -145,6 +153,7 @@ func DialNATS(ctx context.Context, opts NATSOptions) (*NATS, error) {
 	if err != nil {
 		nc.Close()
 		<-c.over
+		c.bundler.close()
 		return nil, fmt.Errorf("%w: NATS %s: %w", ErrNotConnected, target, err)
 	}
 	return c, nil
@@ -175,6 +184,7 @@ func (c *NATS) connect(opts NATSOptions, dial *dialer) (*nats.Conn, error) {
 		o.InProcessServer = dial.inProcess(opts.InProcess)
 	} else if o.CustomDialer == nil {
 		o.CustomDialer = dial
+		o.WriteBufferSize = 1 // gatherConn has one
 	}
 	o.AsyncErrorCB = c.onError
 	o.DisconnectedErrCB = c.onDisconnect
@@ -185,6 +195,7 @@ func (c *NATS) connect(opts NATSOptions, dial *dialer) (*nats.Conn, error) {
 		inbox = o.InboxPrefix + strings.TrimPrefix(inbox, strings.TrimSuffix(nats.InboxPrefix, "."))
 	}
 	c.inflight = newInflight(inbox)
+	c.bundler = newBundler(c.send, c.inflight.refuse, c.hold)
 	return o.Connect()
 }
 
@@ -238,10 +249,41 @@ func (c *NATS) Publish(m Msg) error {
 	if err := checkSubject(m.Subject, false); err != nil {
 		return err
 	}
-	return c.publish(&m)
+	return c.publish(&m, false)
 }
 
-func (c *NATS) publish(m *Msg) error {
+// publishNow is Publish for a sender that has nothing else to send soon: the
+// message has left when it returns.
+func (c *NATS) publishNow(m Msg) error {
+	if err := checkSubject(m.Subject, false); err != nil {
+		return err
+	}
+	defer c.hold()()
+	return c.send(&m)
+}
+
+// publish sends a message; a sender that is alone is not made to wait for others.
+func (c *NATS) publish(m *Msg, alone bool) error {
+	switch {
+	case m.Bundle == "" || len(m.Header) > 0:
+		return c.send(m)
+	case !c.nc.IsConnected():
+		return c.send(m) // which says why not
+	}
+	return c.bundler.add(m, alone)
+}
+
+// hold has what is sent until release leave together, at once then.
+func (c *NATS) hold() (release func()) {
+	g := c.gather.Load()
+	if g == nil {
+		return func() {}
+	}
+	g.hold()
+	return g.release
+}
+
+func (c *NATS) send(m *Msg) error {
 	var err error
 	switch {
 	case len(m.Header) > 0:
@@ -271,7 +313,7 @@ func (c *NATS) Request(ctx context.Context, m Msg) (Msg, error) {
 		return Msg{}, err
 	}
 	m.Reply = c.inflight.reply(p)
-	return c.inflight.await(ctx, p, c.publish(&m))
+	return c.inflight.await(ctx, m.Until, p, c.publish(&m, p.alone))
 }
 
 // Subscribe implements [Conn].
@@ -285,8 +327,9 @@ func (c *NATS) Subscribe(subject string, deliver func(Msg)) (Subscription, error
 		return nil, ErrClosed
 	}
 	s := &natsSubscription{conn: c, ended: make(chan struct{})}
+	var bundles unbundler
 	sub, err := c.nc.Subscribe(subject, func(m *nats.Msg) {
-		deliver(Msg{Subject: m.Subject, Reply: m.Reply, Header: Header(m.Header), Data: m.Data})
+		bundles.deliver(Msg{Subject: m.Subject, Reply: m.Reply, Header: Header(m.Header), Data: m.Data}, deliver)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %s: %w", subject, translate(err))
@@ -333,6 +376,7 @@ func (c *NATS) Close(ctx context.Context) error {
 	subs := slices.Collect(maps.Keys(c.subs))
 	c.mu.Unlock()
 
+	c.bundler.close()
 	_ = c.Flush(ctx) // Best effort: the connection goes either way.
 	c.inflight.close(ErrClosed, fmt.Errorf("%w: it was closed", ErrDisconnected))
 	c.nc.Close()
@@ -383,6 +427,7 @@ func (c *NATS) onDisconnect(nc *nats.Conn, err error) {
 	if err != nil {
 		cause = fmt.Errorf("%w: %w", ErrDisconnected, err)
 	}
+	c.bundler.drop()
 	c.inflight.fail(cause)
 	if c.opts.OnDisconnect != nil {
 		c.opts.OnDisconnect(err)

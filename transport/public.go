@@ -67,7 +67,7 @@ func (s *Service) publicIncoming(m *Msg, name string) (*delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &delivery{body: body{codec: codec, data: m.Data}}
+	d := &callDelivery{delivery: delivery{body: body{codec: codec, data: m.Data}}}
 	d.in = genserver.Incoming{
 		Envelope: genserver.Envelope{
 			To: name, Kind: genserver.KindCast, Deadline: deadline, Span: clientSpan(m.Header),
@@ -79,7 +79,7 @@ func (s *Service) publicIncoming(m *Msg, name string) (*delivery, error) {
 		d.replier = replier{svc: s, subject: m.Reply, form: publicForm{codec: codec, server: name}, began: time.Now()}
 		d.in.Reply = &d.replier
 	}
-	return d, nil
+	return &d.delivery, nil
 }
 
 func (s *Service) refusePublic(m *Msg, name string, err error) {

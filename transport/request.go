@@ -17,12 +17,15 @@ type Route struct {
 	// Epoch is that of the ownership the caller knows of, for the receiver
 	// to compare; zero where there is none.
 	Epoch uint64
+	// Bundle is the beginning of Subject where several messages may travel in
+	// one; see [Msg] and [TakesBundles].
+	Bundle string
 	// Sequence numbers what is sent to that incarnation; nil for no numbers.
 	Sequence *Sequence
 }
 
 // Request sends a call to another node and waits for its answer until ctx
-// ends. It is called from the caller's goroutine.
+// ends, or out.Deadline. It is called from the caller's goroutine.
 //
 // The error is, or has in it, a *genserver.Error, whose Undelivered is right:
 //
@@ -32,8 +35,8 @@ type Route struct {
 //     may send again;
 //   - unavailable, also matched by the [Conn]'s error: undelivered if that is
 //     [ErrNotConnected] or [ErrClosed], unknown if [ErrDisconnected];
-//   - timeout, also matched by context.DeadlineExceeded: undelivered if ctx
-//     had ended before, else unknown;
+//   - timeout, also matched by context.DeadlineExceeded: undelivered if
+//     they had ended before, else unknown;
 //   - bad_payload: undelivered if the message does not encode or is too
 //     large; else it is the answer that is malformed, and the call ran.
 //
@@ -45,14 +48,19 @@ func Request(ctx context.Context, conn Conn, to Route, out *genserver.Outgoing) 
 	}
 	e := newEncoding()
 	defer e.free()
-	deadline := out.Deadline
+	deadline, now := out.Deadline, time.Time{}
 	if until, ok := ctx.Deadline(); ok && deadline.IsZero() {
 		deadline = until
 	}
-	if err := e.frame(to, out, deadline); err != nil {
+	if !deadline.IsZero() {
+		if now = time.Now(); !now.Before(deadline) {
+			return nil, ctxError(context.DeadlineExceeded, out.To, true)
+		}
+	}
+	if err := e.frame(to, out, deadline, now); err != nil {
 		return nil, err
 	}
-	m, err := conn.Request(ctx, Msg{Subject: to.Subject, Data: e.buf.Bytes()})
+	m, err := conn.Request(ctx, Msg{Subject: to.Subject, Bundle: to.Bundle, Data: e.buf.Bytes(), Until: out.Deadline})
 	if err != nil {
 		return nil, to.failed(err, out.To)
 	}
@@ -72,13 +80,29 @@ func Request(ctx context.Context, conn Conn, to Route, out *genserver.Outgoing) 
 func Publish(conn Conn, to Route, out *genserver.Outgoing) error {
 	e := newEncoding()
 	defer e.free()
-	if err := e.frame(to, out, out.Deadline); err != nil {
+	var now time.Time
+	if !out.Deadline.IsZero() {
+		now = time.Now()
+	}
+	if err := e.frame(to, out, out.Deadline, now); err != nil {
 		return err
 	}
-	if err := conn.Publish(Msg{Subject: to.Subject, Data: e.buf.Bytes()}); err != nil {
+	if err := conn.Publish(Msg{Subject: to.Subject, Bundle: to.Bundle, Data: e.buf.Bytes()}); err != nil {
 		return to.failed(err, out.To)
 	}
 	return nil
+}
+
+// TakesBundles asks an incarnation whether it takes bundles: one that runs an
+// earlier build does not. The error says that it is not known.
+func TakesBundles(ctx context.Context, conn Conn, s Subjects, incarnation string) (bool, error) {
+	_, err := Request(ctx, conn, Route{Subject: s.Node(incarnation, bundleToken)}, &genserver.Outgoing{
+		Envelope: genserver.Envelope{To: bundleToken, Kind: genserver.KindCall}, Message: genserver.Map{},
+	})
+	if errors.Is(err, genserver.ErrNoProcess) && !errors.Is(err, ErrNoResponders) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // failed names a Conn's error; a message that certainly reached no one must
@@ -91,14 +115,16 @@ func (to Route) failed(err error, server string) error {
 }
 
 // frame leaves the whole frame of a message in the buffer.
-func (e *encoding) frame(to Route, out *genserver.Outgoing, deadline time.Time) error {
+func (e *encoding) frame(to Route, out *genserver.Outgoing, deadline, now time.Time) error {
 	if err := checkOutgoing(out); err != nil {
 		return badRequest(out.To, err)
 	}
 	f := Frame{
 		Kind: out.Kind, Op: out.Op, Span: out.Span, From: out.From, FromNode: out.FromNode,
-		Chain: out.Chain, Epoch: to.Epoch, Remaining: RemainingUntil(deadline, time.Now()),
-		Number: to.Sequence.next(),
+		Chain: out.Chain, Epoch: to.Epoch, Number: to.Sequence.next(),
+	}
+	if !deadline.IsZero() {
+		f.Remaining = RemainingUntil(deadline, now)
 	}
 	e.buf.Write(AppendFrame(e.buf.AvailableBuffer(), &f))
 	if err := e.append(out.Message); err != nil {

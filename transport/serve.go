@@ -16,6 +16,7 @@ import (
 // [ServePublic] began. It ends with Drain or with its Conn.
 type Service struct {
 	conn Conn
+	now  nowPublisher // the same, nil if it cannot
 	log  *slog.Logger
 	sub  Subscription
 
@@ -26,6 +27,10 @@ type Service struct {
 	lastError        atomic.Pointer[string]
 
 	gaps gaps // on a node's subject
+
+	// Of the goroutine that delivers.
+	known   texts
+	servers map[string]string // by subject
 
 	lastLog atomic.Int64 // when the last line was logged, in Unix nanoseconds
 	unsaid  atomic.Uint64
@@ -104,6 +109,10 @@ func ServeNode(conn Conn, s Subjects, incarnation string, log *slog.Logger, deli
 			return
 		}
 		svc.received.Add(1)
+		if d.in.To == bundleToken && d.in.Reply != nil {
+			d.in.Reply.Reply(nil, nil) // See TakesBundles.
+			return
+		}
 		deliver(&d.in, epoch)
 	})
 	if err != nil {
@@ -116,42 +125,69 @@ func newService(conn Conn, log *slog.Logger) *Service {
 	if log == nil {
 		log = slog.Default()
 	}
-	return &Service{conn: conn, log: log}
+	now, _ := conn.(nowPublisher)
+	return &Service{conn: conn, now: now, log: log}
 }
+
+// nowPublisher is a Conn that gathers what is sent, and can do without.
+type nowPublisher interface{ publishNow(m Msg) error }
 
 // delivery is all that one message needs, in one allocation.
 type delivery struct {
 	in   genserver.Incoming
 	body body
-	replier
+}
+
+// callDelivery is the same for a call.
+type callDelivery struct {
+	delivery
+	replier replier
 }
 
 func (s *Service) incoming(m *Msg, subjects Subjects, incarnation string) (*delivery, uint64, error) {
-	server, ok := subjects.NodeName(m.Subject, incarnation)
+	server, ok := s.server(m.Subject, subjects, incarnation)
 	if !ok {
 		return nil, 0, fmt.Errorf("subject %q names no server; a name is %s", m.Subject, name.Rule)
 	}
-	f, err := ParseFrame(m.Data)
+	f, err := parseFrame(m.Data, &s.known)
 	if err != nil {
 		return nil, 0, err
 	}
 	s.gaps.note(f.Number)
-	d := &delivery{body: body{codec: MsgPack, data: f.Payload}}
-	d.in = genserver.Incoming{
-		Envelope: genserver.Envelope{
-			To: server, Kind: f.Kind, Op: f.Op, From: f.From, FromNode: f.FromNode,
-			Deadline: DeadlineIn(f.Remaining, time.Now()), Span: f.Span, Chain: f.Chain,
-		},
-		Body: &d.body,
-	}
-	if f.Kind == genserver.KindCall {
+	var d *delivery
+	if f.Kind != genserver.KindCall {
+		d = new(delivery)
+	} else {
 		if m.Reply == "" {
 			return nil, 0, errors.New("a call without a reply subject")
 		}
-		d.replier = replier{svc: s, subject: m.Reply, form: frameForm{}}
-		d.in.Reply = &d.replier
+		call := &callDelivery{replier: replier{svc: s, subject: m.Reply, bundle: m.Bundle, form: frameForm{}}}
+		d = &call.delivery
+		d.in.Reply = &call.replier
+	}
+	d.body = body{codec: MsgPack, data: f.Payload}
+	d.in.Body = &d.body
+	e := &d.in.Envelope
+	e.To, e.Kind, e.Op, e.From, e.FromNode, e.Span, e.Chain = server, f.Kind, f.Op, f.From, f.FromNode, f.Span, f.Chain
+	if f.Remaining != 0 {
+		e.Deadline = DeadlineIn(f.Remaining, time.Now())
 	}
 	return d, f.Epoch, nil
+}
+
+// server is Subjects.NodeName, which takes its time, once for each subject.
+func (s *Service) server(subject string, subjects Subjects, incarnation string) (string, bool) {
+	if server, ok := s.servers[subject]; ok {
+		return server, true
+	}
+	server, ok := subjects.NodeName(subject, incarnation)
+	if ok {
+		if s.servers == nil || len(s.servers) >= maxTexts {
+			s.servers = make(map[string]string)
+		}
+		s.servers[subject] = server
+	}
+	return server, ok
 }
 
 func (s *Service) refuse(m *Msg, err error) {
@@ -187,6 +223,7 @@ type form interface {
 type replier struct {
 	svc     *Service
 	subject string
+	bundle  string // see Msg
 	form    form
 	began   time.Time // of a public call that was delivered; else zero
 	done    atomic.Bool
@@ -241,8 +278,13 @@ func emptyForNil(v any) any {
 // publish returns ErrTooLarge for Reply to mend; other failures end here,
 // where the caller cannot be told: its connection or ours is gone.
 func (r *replier) publish(m Msg) error {
-	m.Subject = r.subject
-	err := r.svc.conn.Publish(m)
+	m.Subject, m.Bundle = r.subject, r.bundle
+	var err error
+	if now := r.svc.now; now != nil && m.Bundle == "" {
+		err = now.publishNow(m) // The call came alone, so its answer goes alone.
+	} else {
+		err = r.svc.conn.Publish(m)
+	}
 	if err != nil {
 		r.svc.unsentReplies.Add(1)
 		r.svc.warn("reply not sent", "error", err)
