@@ -91,6 +91,7 @@ func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster
 		last = owner
 	}
 }
+
 // stray is what follows on an answer that tells that a call has not arrived: no
 // error for another attempt.
 func (r *router) stray(m *genserver.Outgoing, owner cluster.Owner, err error) error {
