@@ -8,22 +8,29 @@ import (
 	"sync"
 	"time"
 
+	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/internal/name"
 )
 
 // Claim makes this node the owner of a cluster-wide name and returns the epoch,
 // which is higher than that of any owner before. While the store is away or
-// leaves an outcome open, it keeps trying until ctx ends, or for five seconds
-// if that has no deadline.
+// leaves an outcome open, it keeps trying until ctx ends. Without a deadline it
+// takes no longer than [Timing].Judge and some seconds.
 //
-// genserver.ErrNameTaken: another incarnation has the name, or this one already
-// does; the text says which. genserver.ErrUnavailable: the store did not answer;
+// A name whose owner has left or was declared dead is taken over at once; one
+// whose owner is silent, once that has been so for Timing.Judge.
+//
+// genserver.ErrNameTaken: another incarnation has the name and lives, or is silent
+// and ctx has ended first, or this one already has it; the text says which.
+// genserver.ErrFenced: this node's session is lost. genserver.ErrUnavailable: the store did not answer;
 // the name is not owned, and should its record come to be this incarnation's
 // after all, it is removed in the background.
 func (r *Registry) Claim(ctx context.Context, server string) (epoch uint64, err error) {
 	if err := name.Check(server); err != nil {
 		return 0, fmt.Errorf("claim: %w", err)
 	}
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
 	ctx, done, err := r.lockName(ctx, server)
 	if err != nil {
 		return 0, err
@@ -32,7 +39,11 @@ func (r *Registry) Claim(ctx context.Context, server string) (epoch uint64, err 
 
 	r.mu.Lock()
 	_, mine := r.epochs[server]
+	lost := r.lostErr
 	r.mu.Unlock()
+	if lost != nil {
+		return 0, fmt.Errorf("claim %s: %w", server, lost)
+	}
 	if mine {
 		return 0, taken(server, "this node already owns it")
 	}
@@ -40,27 +51,63 @@ func (r *Registry) Claim(ctx context.Context, server string) (epoch uint64, err 
 	if err != nil {
 		return 0, fmt.Errorf("claim %s: %w", server, err)
 	}
-	epoch, err = hold(ctx, r.store, ownerKey(server), value, r.owns)
+	got, err := r.take(ctx, ownerKey(server), value, ownerHolder)
 	if err != nil {
 		return 0, r.claimFailed(server, err)
 	}
 	r.mu.Lock()
-	r.epochs[server] = epoch
+	r.epochs[server] = got.seq
 	delete(r.unsettled, server)
 	r.mu.Unlock()
-	r.owners.put(server, Owner{Node: r.info.Node, Incarnation: r.self.Incarnation, Epoch: epoch})
-	return epoch, nil
+	r.owners.put(server, Owner{Node: r.info.Node, Incarnation: r.self.Incarnation, Epoch: got.seq})
+	if got.from != "" {
+		r.log.Info("took over a name", "server", server, "from", got.from, "epoch", got.seq)
+	}
+	return got.seq, nil
 }
 
 func (r *Registry) claimFailed(server string, err error) error {
 	var held *heldError
-	switch {
-	case errors.As(err, &held):
-		return ownerTaken(server, held.entry, r.store)
-	case errors.Is(err, ErrUnknown):
+	if errors.As(err, &held) && held.unknown || errors.Is(err, ErrUnknown) {
 		r.unsettle(server)
 	}
+	if held != nil {
+		return r.ownerTaken(server, held)
+	}
 	return unavailable(server, err)
+}
+
+// ownerChanged takes a watched change of an owner record.
+func (r *Registry) ownerChanged(ch Change) {
+	r.owners.changed(ch)
+	r.supersede(ch.Key.Name, ch.Seq, ch.Deleted)
+}
+
+// supersede notes that an owner record has the sequence seq: if the name is ours
+// by an older one, it is ours no more.
+func (r *Registry) supersede(server string, seq uint64, deleted bool) {
+	r.mu.Lock()
+	epoch, mine := r.epochs[server]
+	mine = mine && seq > epoch
+	if mine {
+		delete(r.epochs, server)
+	}
+	r.mu.Unlock()
+	if !mine {
+		return
+	}
+	how := fmt.Sprintf("another has owned it since epoch %d", seq)
+	if deleted {
+		how = "its record was removed"
+	}
+	err := &genserver.Error{
+		Code: genserver.ErrFenced.Code, Server: server, Undelivered: true,
+		Text: fmt.Sprintf("node %s owned it with epoch %d, %s", r.info.Node, epoch, how),
+	}
+	r.log.Error("a name was taken from this node", "server", server, "error", err)
+	if r.info.NameLost != nil {
+		r.info.NameLost(server, err)
+	}
 }
 
 // Release gives a name back: it deletes the very record that the claim wrote.

@@ -10,6 +10,9 @@ import (
 type Kind string
 
 const (
+	// KindSession is the kind of a [SessionRecord]; the key's name is the
+	// incarnation's.
+	KindSession Kind = "ses"
 	// KindNode is the kind of a [NodeRecord]; the key's name is the node's.
 	KindNode Kind = "node"
 	// KindOwner is the kind of an [OwnerRecord]; the key's name is the server's.

@@ -36,6 +36,49 @@ type NodeRecord struct {
 	Release string `json:"release,omitempty"`
 }
 
+// State is a session's.
+type State string
+
+const (
+	// Alive is the state of a session that is renewed, or was until not long ago.
+	Alive State = "alive"
+	// Dead is final: the incarnation may act no more. Only another node writes
+	// it, after the session's lease has run out.
+	Dead State = "dead"
+)
+
+// SessionRecord says that an incarnation lives, or that it was declared dead.
+// Each write makes a new version, and it is the change of version that tells
+// others of life. Absent, it says that the incarnation has ended.
+type SessionRecord struct {
+	Version     int    `json:"v"`
+	Incarnation string `json:"incarnation"`
+	Node        string `json:"node"`
+	State       State  `json:"state"`
+	// Nonce is another with each write, so that a process can tell the
+	// versions that it has written from all others.
+	Nonce string `json:"nonce"`
+	// Witnesses are the connections whose end, told by their servers, means
+	// the end of the incarnation: two at most. Not used yet.
+	Witnesses []Witness `json:"witnesses,omitempty"`
+	// Embedded is the id of the NATS server inside the process, if that server
+	// alone had the cluster's records; see NodeInfo.EmbeddedServer.
+	Embedded string    `json:"embedded,omitempty"`
+	Since    time.Time `json:"since"`
+	Host     string    `json:"host,omitempty"`
+	PID      int       `json:"pid,omitempty"`
+	// Release is the version of the program.
+	Release string `json:"release,omitempty"`
+	// By is the incarnation that declared this one dead.
+	By string `json:"by,omitempty"`
+}
+
+// Witness is a connection of a node to a NATS server, as that server knows it.
+type Witness struct {
+	Server string `json:"server"`
+	Client uint64 `json:"client"`
+}
+
 // OwnerRecord says which incarnation owns a cluster-wide name. The epoch is not
 // in it: it is the record's sequence.
 type OwnerRecord struct {
@@ -61,6 +104,29 @@ func (r OwnerRecord) Encode() ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(r)
+}
+
+// Encode is the record's JSON, with Version set to [RecordVersion].
+func (r SessionRecord) Encode() ([]byte, error) {
+	r.Version = RecordVersion
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	return json.Marshal(r)
+}
+
+// DecodeSession reads a session record of any version. It refuses what is no
+// JSON object, or lacks a well-formed incarnation or node, a nonce, or a state
+// that it knows.
+func DecodeSession(value []byte) (SessionRecord, error) {
+	var r SessionRecord
+	if err := json.Unmarshal(value, &r); err != nil {
+		return SessionRecord{}, fmt.Errorf("session record: %w", err)
+	}
+	if err := r.check(); err != nil {
+		return SessionRecord{}, err
+	}
+	return r, nil
 }
 
 // DecodeNode reads a node record of any version. It refuses what is no JSON
@@ -99,6 +165,23 @@ func (r NodeRecord) check() error {
 func (r OwnerRecord) check() error {
 	if err := checkHolder(r.Version, r.Incarnation, r.Node); err != nil {
 		return fmt.Errorf("owner record: %w", err)
+	}
+	return nil
+}
+
+func (r SessionRecord) check() error {
+	err := checkHolder(r.Version, r.Incarnation, r.Node)
+	switch {
+	case err != nil:
+	case r.State != Alive && r.State != Dead:
+		err = fmt.Errorf("state %q is neither alive nor dead", r.State)
+	case r.Nonce == "":
+		err = errors.New("no nonce")
+	case len(r.Witnesses) > 2:
+		err = fmt.Errorf("%d witnesses, want two at most", len(r.Witnesses))
+	}
+	if err != nil {
+		return fmt.Errorf("session record: %w", err)
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/civitas-go/civitas/internal/membership"
 )
 
 // NodeInfo describes the node that joins.
@@ -19,6 +21,21 @@ type NodeInfo struct {
 	PID  int
 	// Release is the program's version, for a human too. May be empty.
 	Release string
+	// EmbeddedServer is the id of the NATS server in this process, if that
+	// server alone has the cluster's records and nobody else can have its store
+	// directory open; empty otherwise. It lets a node that comes back with its
+	// server know at once that its predecessor, whose session names the server
+	// before, has ended with it.
+	EmbeddedServer string
+	// NameLost is called when the record of a name that this node owns was found
+	// to be another's or gone, though the node's session lives; only foul play or
+	// an operator brings that about. The node must not serve the name any more,
+	// nor release it. It is called from a goroutine of the store's or the
+	// registry's and must not wait for either. May be nil.
+	NameLost func(server string, reason error)
+	// Timing has the waits of the protocol; it must be the same on each node of
+	// a cluster. Default: see [Timing].
+	Timing Timing
 	// Logger gets what goes wrong in the background. Default: none.
 	Logger *slog.Logger
 }
@@ -39,6 +56,14 @@ type Registry struct {
 	log   *slog.Logger
 	since time.Time
 
+	timing membership.Timing
+	gate   *Gate
+	renew  bell // the session wants to be looked after before its time
+
+	joined     chan struct{} // closed when the session was acknowledged first, or lost
+	joinedOnce sync.Once
+	lost       chan struct{} // closed when the session is lost
+
 	owners *cache
 	nodes  *cache
 	stops  []func() // of the watches
@@ -49,11 +74,18 @@ type Registry struct {
 
 	mu        sync.Mutex
 	left      bool
+	session   *membership.Session
+	lostErr   error                    // set before lost is closed
+	sightings map[string]sighting      // of others' sessions, by incarnation
+	inquiries map[string]*inquiry      // likewise
 	epochs    map[string]uint64        // of this node's cluster-wide names
 	unsettled map[string]struct{}      // names that may be recorded as ours though we do not own them
 	busy      map[string]chan struct{} // names with a claim or release under way
 
 	leaving chan struct{} // holds a token while a Leave is at work
+	// Whether the node's record and its session are known not to be there; for
+	// whoever has leaving's token, or joins.
+	nameGone, sessionGone bool
 }
 
 // Times of the background goroutine. Tests set refreshEvery alone.
@@ -64,14 +96,18 @@ const (
 	lastTry      = 2 * time.Second
 )
 
-// Join gives a fresh incarnation the name of a node, and keeps trying until ctx
-// ends, or for five seconds if it has no deadline, while the store is away.
+// Join begins a fresh incarnation of a node: it writes its session, renews that
+// from then on, and takes the node's name. It keeps trying until ctx ends while
+// the store is away. Without a deadline it takes no longer than [Timing].Judge
+// and some seconds.
 //
-// A name that has a bearer is refused with an *Error of the code name_taken
+// A name whose bearer lives is refused with an *Error of the code name_taken
 // (errors.Is with genserver.ErrNameTaken), whose text says which incarnation it
-// is, since when, where it runs and what can be done. After
-// genserver.ErrUnavailable the node is not joined; Join has tried to remove what
-// it may have written, and if the text says "outcome unknown" a record may be left.
+// is, since when, where it runs and what can be done. A bearer that has crashed
+// is declared dead once it has been silent for Timing.Judge, and then succeeded.
+//
+// After an error the node is not joined; Join has tried to remove what it has
+// written, and says so if it could not.
 func Join(ctx context.Context, s Store, info NodeInfo) (*Registry, error) {
 	return join(ctx, s, info, refreshEvery)
 }
@@ -97,26 +133,39 @@ func join(ctx context.Context, s Store, info NodeInfo, every time.Duration) (*Re
 		epochs:    map[string]uint64{},
 		unsettled: map[string]struct{}{},
 		busy:      map[string]chan struct{}{},
+		timing:    info.Timing.withDefaults(),
+		gate:      newGate(),
+		renew:     newBell(),
+		joined:    make(chan struct{}),
+		lost:      make(chan struct{}),
+		sightings: map[string]sighting{},
+		inquiries: map[string]*inquiry{},
 		leaving:   make(chan struct{}, 1),
 	}
+	r.session = membership.NewSession(r.timing, NewIncarnation)
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
-	ctx, cancel := bounded(ctx)
+	if err := r.timing.Check(); err != nil {
+		return nil, fmt.Errorf("join as node %s: timing: %w", info.Node, err)
+	}
+	ctx, cancel := r.bounded(ctx)
 	defer cancel()
 	if err := r.watch(ctx); err != nil {
 		_ = r.Close() // never fails
 		return nil, fmt.Errorf("join as node %s: %w", info.Node, unavailable("", err))
 	}
-	if err := r.takeNodeName(ctx); err != nil {
-		_ = r.Close() // never fails
-		return nil, fmt.Errorf("join as node %s: %w", info.Node, err)
+	r.wg.Go(func() { r.gate.run(r.life.Done()) })
+	if err := r.enter(ctx); err != nil {
+		return nil, fmt.Errorf("join as node %s: %w; %s", info.Node, err, r.undoJoin(ctx))
 	}
 	r.wg.Go(func() { r.background(every) })
 	return r, nil
 }
 
 func (r *Registry) watch(ctx context.Context) error {
-	for _, c := range []*cache{r.owners, r.nodes} {
-		stop, err := r.store.Watch(ctx, c.kind, c.changed)
+	for kind, fn := range map[Kind]func(Change){
+		KindOwner: r.ownerChanged, KindNode: r.nodes.changed, KindSession: r.sessionChanged,
+	} {
+		stop, err := r.store.Watch(ctx, kind, fn)
 		if err != nil {
 			return err
 		}
@@ -125,8 +174,10 @@ func (r *Registry) watch(ctx context.Context) error {
 	return nil
 }
 
-func (r *Registry) takeNodeName(ctx context.Context) error {
-	value, err := NodeRecord{
+// enter begins the session, which says that this incarnation lives, and then
+// takes the node's name.
+func (r *Registry) enter(ctx context.Context) error {
+	node, err := NodeRecord{
 		Incarnation: r.self.Incarnation,
 		Node:        r.info.Node,
 		Since:       r.since,
@@ -137,28 +188,43 @@ func (r *Registry) takeNodeName(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	key := Key{Kind: KindNode, Name: r.info.Node}
-	ours := func(v []byte) bool {
-		rec, err := DecodeNode(v)
-		return err == nil && rec.Incarnation == r.self.Incarnation
+	r.wg.Go(r.keepSession)
+	select {
+	case <-r.joined:
+	case <-ctx.Done():
+		return unavailable("", fmt.Errorf("the session is not acknowledged: %w", ctx.Err()))
 	}
-	r.self.Epoch, err = hold(ctx, r.store, key, value, ours)
-	var held *heldError
-	switch {
-	case errors.As(err, &held):
-		return nodeTaken(held.entry, r.store)
-	case errors.Is(err, ErrUnknown):
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastTry)
-		defer cancel()
-		if settle(ctx, r.store, key, ours) == nil {
-			err = errors.New("no acknowledgement in time; nothing is left of the attempt")
-		}
-		return unavailable("", err)
-	case err != nil:
-		return unavailable("", err)
+	if err := r.Err(); err != nil {
+		return err
 	}
+	got, err := r.take(ctx, nodeKey(r.info.Node), node, nodeHolder)
+	if err != nil {
+		return r.nodeRefused(err)
+	}
+	r.self.Epoch = got.seq
 	r.nodes.put(r.info.Node, r.self)
 	return nil
+}
+
+// undoJoin removes what a join that failed may have written, and says whether
+// it could.
+func (r *Registry) undoJoin(ctx context.Context) string {
+	_ = r.Close() // never fails
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastTry)
+	defer cancel()
+	if err := r.removeNode(ctx); err != nil {
+		return fmt.Sprintf("records of the attempt may be left: %v", err)
+	}
+	return "nothing is left of the attempt"
+}
+
+// bounded gives a context without a deadline one that allows for judging a
+// predecessor.
+func (r *Registry) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, r.timing.Judge+mostWait)
 }
 
 // Incarnation is the id of this life of the node.
@@ -188,6 +254,7 @@ func (r *Registry) Close() error {
 	r.stops = nil
 	r.mu.Unlock()
 	r.end()
+	r.gate.lose()
 	for _, stop := range stops {
 		stop()
 	}
@@ -197,12 +264,14 @@ func (r *Registry) Close() error {
 	return nil
 }
 
-// Leave closes the registry, deletes the records of its names, and then the
-// node's own. The node must serve none of these names by then. Claims and
-// releases under way are cut short and settled here.
+// Leave closes the registry, deletes the records of its names, the node's own,
+// and at last its session. The node must serve none of these names by then.
+// Claims and releases under way are cut short and settled here.
 //
 // An error names the records that may still be there; Leave may be called again
-// to go on with them. Once all are gone it returns nil.
+// to go on with them. Once all are gone it returns nil. Where the session is
+// left, others can have the names when they have found it silent for as long as
+// [Timing].Judge.
 func (r *Registry) Leave(ctx context.Context) error {
 	_ = r.Close() // never fails
 	select {
@@ -213,15 +282,40 @@ func (r *Registry) Leave(ctx context.Context) error {
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	if err := r.releaseAll(ctx); err != nil {
+	// The session goes even if an own record is left: it is what keeps others
+	// from the name.
+	if err := errors.Join(r.releaseAll(ctx), r.removeNode(ctx)); err != nil {
 		return fmt.Errorf("leave as node %s: %w", r.info.Node, err)
 	}
-	if r.self.Epoch == 0 {
-		return nil
-	}
-	if err := letGo(ctx, r.store, Key{Kind: KindNode, Name: r.info.Node}, r.self.Epoch); err != nil {
-		return fmt.Errorf("leave as node %s: %w", r.info.Node, unavailable("", err))
-	}
-	r.self.Epoch = 0
 	return nil
 }
+
+// removeNode deletes the node's record and its session, unless they are another's
+// or say that it is dead.
+func (r *Registry) removeNode(ctx context.Context) error {
+	if !r.nameGone {
+		if err := settle(ctx, r.store, nodeKey(r.info.Node), r.bears); err != nil {
+			return unavailable("", err)
+		}
+		r.nameGone = true
+	}
+	if !r.sessionGone {
+		lives := func(value []byte) bool {
+			rec, err := sessionIn(value, r.self.Incarnation)
+			return err == nil && rec.State == Alive
+		}
+		if err := settle(ctx, r.store, sessionKey(r.self.Incarnation), lives); err != nil {
+			return unavailable("", err)
+		}
+		r.sessionGone = true
+	}
+	return nil
+}
+
+// bears reports whether a node record names this incarnation.
+func (r *Registry) bears(value []byte) bool {
+	rec, err := DecodeNode(value)
+	return err == nil && rec.Incarnation == r.self.Incarnation
+}
+
+func nodeKey(node string) Key { return Key{Kind: KindNode, Name: node} }

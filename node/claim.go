@@ -10,7 +10,8 @@ import (
 	"github.com/civitas-go/civitas/transport"
 )
 
-// claimTimeout bounds the claim and the release of one name, each.
+// claimTimeout bounds the release of one name, and what a claim of it does
+// besides waiting for the registry, which may have a crashed owner to judge.
 const claimTimeout = 5 * time.Second
 
 // claim is a cluster-wide name that the node owns, and its public subject.
@@ -26,12 +27,12 @@ type claim struct {
 
 // Claim makes the node the owner of a name and lets plain NATS clients reach it.
 func (r *router) Claim(ctx context.Context, name string) (genserver.Claim, error) {
-	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
-	defer cancel()
 	epoch, err := r.registry.Claim(ctx, name)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
 	c := &claim{router: r, name: name, epoch: epoch}
 	if c.public, err = transport.ServePublic(r.conn, r.subjects, name, r.log, r.sys.Deliver); err == nil {
 		err = r.conn.Flush(ctx)

@@ -33,6 +33,10 @@ type Link struct {
 	// URL is where clients find this NATS, for people to read, without a
 	// password in it; "" for nowhere.
 	URL string
+	// EmbeddedServer is the id of the NATS server that Connect started in this
+	// process, if that server alone has the cluster's records; see the same in
+	// cluster.NodeInfo. Empty for none.
+	EmbeddedServer string
 	// Close ends all that Connect began, Conn and Store included.
 	Close func(ctx context.Context) error
 }

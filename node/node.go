@@ -75,7 +75,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	if n.registry, err = cluster.Join(ctx, n.link.Store, cluster.NodeInfo{
-		Node: n.cfg.Name, Release: n.cfg.Release, Logger: n.log,
+		Node: n.cfg.Name, Release: n.cfg.Release, Logger: n.log, EmbeddedServer: n.link.EmbeddedServer,
 	}); err != nil {
 		return err
 	}

@@ -1,0 +1,116 @@
+package cluster
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Gate says whether this node may act for the cluster-wide names it owns. It is
+// open while the lease of its session holds, which [Gate.Open] compares with the
+// clock each time; no timer closes it, so that a process that was frozen finds
+// it closed when it wakes.
+//
+//	closed ──▶ open ◀──▶ closed
+//	             └──────────┴───▶ lost: never open again
+//
+// All methods may be called from anywhere.
+type Gate struct {
+	base  time.Time // of the clock
+	until atomic.Int64
+
+	mu    sync.Mutex
+	lost  bool              // guarded by mu
+	wakes map[uint64]func() // guarded by mu
+	next  uint64            // guarded by mu
+	kick  chan struct{}     // holds a token when someone may have to be woken
+}
+
+func newGate() *Gate {
+	return &Gate{base: time.Now(), wakes: map[uint64]func(){}, kick: make(chan struct{}, 1)}
+}
+
+// now is the node's own clock.
+func (g *Gate) now() time.Duration { return time.Since(g.base) }
+
+// Open reports whether the owner may act at this moment. It costs one reading
+// of the monotonic clock.
+func (g *Gate) Open() bool { return int64(time.Since(g.base)) < g.until.Load() }
+
+// Await calls wake once, from another goroutine, soon after the gate is open
+// again or has been lost; soon if it's open or lost already. wake should be quick:
+// one goroutine calls them all. After cancel it is not called, unless it is
+// being called just then.
+func (g *Gate) Await(wake func()) (cancel func()) {
+	g.mu.Lock()
+	g.next++
+	id := g.next
+	g.wakes[id] = wake
+	lost := g.lost
+	g.mu.Unlock()
+	if lost || g.Open() {
+		g.signal()
+	}
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.wakes, id)
+	}
+}
+
+func (g *Gate) signal() {
+	select {
+	case g.kick <- struct{}{}:
+	default:
+	}
+}
+
+// set moves the end of the lease.
+func (g *Gate) set(until time.Duration) {
+	g.mu.Lock()
+	if g.lost {
+		until = math.MinInt64
+	}
+	g.until.Store(int64(until))
+	waiting := len(g.wakes) > 0
+	g.mu.Unlock()
+	if waiting {
+		g.signal()
+	}
+}
+
+// lose closes the gate for good.
+func (g *Gate) lose() {
+	g.mu.Lock()
+	g.lost = true
+	g.until.Store(math.MinInt64)
+	g.mu.Unlock()
+	g.signal()
+}
+
+// run calls those who wait, until ended is closed and the gate lost.
+func (g *Gate) run(ended <-chan struct{}) {
+	for {
+		select {
+		case <-g.kick:
+		case <-ended:
+			g.wake(true)
+			return
+		}
+		g.wake(false)
+	}
+}
+
+func (g *Gate) wake(all bool) {
+	g.mu.Lock()
+	var wakes map[uint64]func()
+	if all || g.lost || g.Open() {
+		wakes = g.wakes
+		g.wakes = map[uint64]func(){}
+	}
+	g.mu.Unlock()
+	for _, wake := range wakes {
+		wake()
+	}
+}

@@ -1,0 +1,30 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/civitas-go/civitas/internal/membership"
+)
+
+// Timing has the waits by which nodes tell life from death. Every node of a
+// cluster must have the same. The zero value is the default; of a value with
+// some fields set, the others follow from Lease. [Join] refuses times with
+// which two nodes could own one name, or a healthy node lose its own, and says
+// which are short.
+type Timing struct {
+	// Lease is how long a node may act after it has sent a renewal of its
+	// session that was acknowledged. Default 12 s: an election of the store's
+	// leader, which takes up to 8 s, stops nobody.
+	Lease time.Duration
+	// Renew is the time between two renewals. Default a twelfth of Lease.
+	Renew time.Duration
+	// Judge is how long a session must have been seen unchanged before its
+	// node is declared dead. Default 5/4 of Lease, which allows clocks that run
+	// 11 % fast or slow.
+	Judge time.Duration
+	// Standing is for how long the writes of a node must have succeeded before
+	// it may declare another dead. Default 3 times Renew.
+	Standing time.Duration
+}
+
+func (t Timing) withDefaults() membership.Timing { return membership.Timing(t).WithDefaults() }

@@ -1,0 +1,78 @@
+package membership
+
+import "time"
+
+// Time is a reading of the node's own monotonic clock.
+type Time = time.Duration
+
+// Do is what a machine wants done.
+type Do int
+
+// What a machine can want. Each machine is about one record, or, for [Ask],
+// about one session.
+const (
+	// Wait until At, or until something of interest has changed.
+	Wait Do = iota
+	// Get reads the record.
+	Get
+	// Create writes it where there is none.
+	Create
+	// Update replaces the one that has the sequence Expect.
+	Update
+	// Delete removes the one that has the sequence Expect, or makes sure that a
+	// late write that expects the deletion Expect is refused.
+	Delete
+	// Ask wants the state of the session Holder: see [Claim.Answer].
+	Ask
+	// Done: there is nothing more to do.
+	Done
+)
+
+// Step is the one thing that a machine wants done now.
+type Step struct {
+	Do     Do
+	At     Time
+	Expect uint64
+	// Nonce is for a session's own record, to be written into it.
+	Nonce string
+	// Holder is the incarnation that Ask is about.
+	Holder string
+}
+
+// Outcome is what came of an operation on the store.
+type Outcome int
+
+const (
+	// OK: done, and acknowledged.
+	OK Outcome = iota
+	// NotFound: the read found no record. Result.Seq is that of the deletion, or 0.
+	NotFound
+	// Conflict: not done, for the record is another than expected.
+	Conflict
+	// Unavailable: not done.
+	Unavailable
+	// Unknown: it may be done, or be done later, or never.
+	Unknown
+)
+
+// Result tells a machine what came of its step.
+type Result struct {
+	Outcome Outcome
+	// Seq is the sequence of the write, or of the record that was read.
+	Seq uint64
+	// Session is what was read of a session's record.
+	Session Content
+	// Holder is the incarnation that an own or node record names, as it was read.
+	Holder string
+}
+
+// Content is what matters here of a session's record.
+type Content struct {
+	// Nonce tells which write made this version of it.
+	Nonce string
+	// Dead is final.
+	Dead bool
+	// Embedded is the id of the NATS server in that process, which alone had
+	// the cluster's records; empty if there is none.
+	Embedded string
+}
