@@ -91,6 +91,12 @@ var (
 		{name: "placement", kind: anything, refused: "placement " + later},
 		{name: "on_partition", kind: anything, refused: "on_partition " + later},
 	})
+	rootKeys = join(supervisorKeys, []key{
+		{name: "restart", kind: anything, refused: "nothing restarts the root", instead: "leave it out"},
+		{name: "shutdown", kind: anything, refused: "the node's stop bounds the root's", instead: "use stop_within"},
+		{name: "scope", kind: anything, refused: "the root has no scope", instead: "leave it out"},
+		{name: "significant", kind: anything, refused: "the root is nobody's child", instead: "leave it out"},
+	})
 	// childKeys are those of everything that is supervised.
 	childKeys = []key{
 		{name: "restart", kind: aRestart, byDefault: "permanent", doc: "After which of its ends the child is restarted."},

@@ -212,7 +212,7 @@ func (o *object) count(key string, byDefault, least int) int {
 	case n < 0:
 		o.fault(key, fmt.Sprintf("%d is negative", n), "")
 	case n < int64(least):
-		o.fault(key, fmt.Sprintf("%d is less than %d", n, least), "leave it out for no limit")
+		o.fault(key, fmt.Sprintf("must be at least %d", least), "leave the key out for its default")
 	case n > math.MaxInt32:
 		o.fault(key, fmt.Sprintf("%d is more than %d", n, math.MaxInt32), "")
 	default:

@@ -3,6 +3,7 @@ package topology
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ const (
 // root reads the supervisor that has no other above it.
 func (l *loading) root(n *yaml.Node) (supervisor.Spec, Branch) {
 	b := Branch{Kind: kindSupervisor, Name: "root", Line: n.Line}
-	o := l.object(n, "supervision", "the root supervisor", supervisorKeys)
+	o := l.object(n, "supervision", "the root supervisor", rootKeys)
 	if o == nil {
 		return supervisor.Spec{}, b
 	}
@@ -353,11 +354,10 @@ func (o *object) watchdog() (report, crash time.Duration, given bool) {
 	o.record(beats[2], strconv.Itoa(missed))
 	// A handler that runs so long would have missed one heartbeat, and then so
 	// many in a row, had they gone through its mailbox.
-	crash = timeout*time.Duration(missed) + interval*time.Duration(missed-1)
-	if crash/time.Duration(missed) < timeout { // an overflow
+	if float64(timeout)*float64(missed)+float64(interval)*float64(missed-1) >= math.MaxInt64 {
 		o.fault(beats[2], "that many heartbeats are no duration", "")
 	}
-	return timeout, crash, true
+	return timeout, timeout*time.Duration(missed) + interval*time.Duration(missed-1), true
 }
 
 // supervised reads what every child has.
