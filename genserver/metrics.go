@@ -241,21 +241,7 @@ func (p *Process) observe(l *load) {
 	l.processes++
 	l.waiting += waiting
 	l.deepest = max(l.deepest, waiting)
-	// Of the running message it's the context that is asked: the item may be
-	// its caller's again.
-	if p.running != nil && p.ctx.msg.kind == KindCall {
-		l.inFlight++
-	}
-	for i := range p.box.n {
-		if isCall(p.box.ring[p.box.slot(i)]) {
-			l.inFlight++
-		}
-	}
-	for c := p.pending; c != nil; c = c.next {
-		if c.call != p.running {
-			l.inFlight++
-		}
-	}
+	l.inFlight += int64(p.inFlight())
 }
 
 // isCall is for items in a mailbox.

@@ -21,6 +21,7 @@ type Process struct {
 	host  *host
 	name  string
 	gen   uint64
+	born  int64 // when, in Unix nanoseconds
 	claim Claim // of a cluster-wide name
 	watch Watcher
 

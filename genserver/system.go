@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -139,7 +140,7 @@ func (s *System) Spawn(serverName string, r Runnable, o SpawnOptions) (*Process,
 	if spec.def == nil {
 		return nil, fmt.Errorf("start %s: nothing to run: the zero Spec; use a Type's With", serverName)
 	}
-	p := &Process{sys: s, host: s.host(spec.def), name: serverName, gen: s.gens.Add(1), watch: o.Watcher, wide: o.Scope == Cluster}
+	p := &Process{sys: s, host: s.host(spec.def), name: serverName, gen: s.gens.Add(1), born: time.Now().UnixNano(), watch: o.Watcher, wide: o.Scope == Cluster}
 	p.ctx = &Context{p: p, msg: header{op: "init"}}
 	if err := s.enter(p); err != nil {
 		return nil, err

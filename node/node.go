@@ -37,6 +37,8 @@ type Node struct {
 	router   *router
 	service  *transport.Service
 
+	operators *transport.Service // what they ask
+
 	stopping atomic.Bool
 	stopped  chan struct{}
 	err      error // of the stop; set before stopped is closed
@@ -68,6 +70,9 @@ func (n *Node) start(ctx context.Context) error {
 	sys := genserver.Config{Node: n.cfg.Name, Logger: n.log, TracerProvider: n.cfg.TracerProvider, MeterProvider: n.cfg.MeterProvider}
 	if n.cfg.NATS == nil {
 		n.sys = genserver.NewSystem(sys)
+		if err := n.startAdmin(ctx); err != nil {
+			return err
+		}
 		return n.startTree(ctx)
 	}
 	var err error
@@ -96,7 +101,10 @@ func (n *Node) start(ctx context.Context) error {
 	if n.router.discovery, err = n.discover(subjects); err != nil {
 		return err
 	}
-	// Unless the broker knows the subscription, the first who call are refused.
+	if err := n.startAdmin(ctx); err != nil {
+		return err
+	}
+	// Unless the broker knows the subscriptions, the first who call are refused.
 	if err := n.link.Conn.Flush(ctx); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/transport"
 )
 
 // Stop ends the node in two steps. First it drains: new calls from outside of
@@ -93,8 +94,10 @@ func (n *Node) disconnect() error {
 	if n.router != nil && n.router.discovery != nil {
 		errs = append(errs, n.router.discovery.Drain(ctx))
 	}
-	if n.service != nil {
-		errs = append(errs, n.service.Drain(ctx))
+	for _, s := range []*transport.Service{n.operators, n.service} {
+		if s != nil {
+			errs = append(errs, s.Drain(ctx))
+		}
 	}
 	if n.registry != nil {
 		errs = append(errs, n.registry.Leave(ctx))

@@ -98,6 +98,8 @@ type (
 
 // Children answers [WhichChildren].
 type Children struct {
+	// Strategy is one_for_one, one_for_all, rest_for_one or, of a Dynamic, dynamic.
+	Strategy string      `json:"strategy"`
 	Children []ChildInfo `json:"children"`
 }
 
@@ -109,6 +111,10 @@ type ChildInfo struct {
 	Status string `json:"status"`
 	// Type is worker or supervisor.
 	Type string `json:"type"`
+	// Runs is the name of the Type that runs.
+	Runs string `json:"runs"`
+	// Scope is local or cluster.
+	Scope string `json:"scope"`
 	// Restart is permanent, transient or temporary.
 	Restart string `json:"restart"`
 	// Generation is that of the child's process, as the log has it; 0 while
@@ -228,12 +234,14 @@ func about(kind *genserver.Error, child string, reason error) error {
 
 func (s *server) whichChildren(*genserver.Context, WhichChildren) (Children, error) {
 	states := s.core.Children()
-	all := Children{Children: make([]ChildInfo, len(states))}
+	all := Children{Strategy: s.strategy, Children: make([]ChildInfo, len(states))}
 	for i, state := range states {
 		info := ChildInfo{
 			Name:     state.ID,
 			Status:   state.Status.String(),
 			Type:     "worker",
+			Runs:     s.spec[state.ID].Run.GenServer().TypeName(),
+			Scope:    s.spec[state.ID].Scope.String(),
 			Restart:  s.spec[state.ID].restart.String(),
 			Restarts: state.Restarts,
 		}

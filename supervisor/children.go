@@ -139,6 +139,9 @@ func (s *server) killChildren() {
 	}
 }
 
+// Supervisor makes it a genserver.Supervised.
+func (r *running) Supervisor() string { return r.server.self.Name() }
+
 // ProcessStarted may come after ProcessExited, if the process is killed just
 // then; the core takes no notice of it.
 func (r *running) ProcessStarted(*genserver.Process) {

@@ -42,17 +42,19 @@ type server struct {
 	types   map[string]genserver.Type // for StartChild
 	nest    *nest                     // nil in a root
 	restart Restart                   // where a child does not say
-	within  time.Duration             // for the end
-	auto    AutoShutdown
-	veto    func(StartChild) error // of a Dynamic; may be nil
-	turn    *genserver.Context     // of the turn under way
-	core    *supervision.Core
-	inbox   *inbox
-	sys     *genserver.System
-	self    *genserver.Process
-	log     *slog.Logger
-	began   time.Time
-	final   supervision.Action // the core's last word
+	// strategy is its word, "dynamic" for a Dynamic.
+	strategy string
+	within   time.Duration // for the end
+	auto     AutoShutdown
+	veto     func(StartChild) error // of a Dynamic; may be nil
+	turn     *genserver.Context     // of the turn under way
+	core     *supervision.Core
+	inbox    *inbox
+	sys      *genserver.System
+	self     *genserver.Process
+	log      *slog.Logger
+	began    time.Time
+	final    supervision.Action // the core's last word
 
 	supervisors int                    // among the children
 	token       uint64                 // of the last request
@@ -87,6 +89,7 @@ func start(ctx *genserver.Context, cfg config) (*server, error) {
 		types:     make(map[string]genserver.Type, len(cfg.Types)),
 		nest:      cfg.nest,
 		restart:   Permanent,
+		strategy:  cfg.Strategy.String(),
 		auto:      cfg.AutoShutdown,
 		within:    cfg.StopWithin,
 		turn:      ctx,
@@ -103,7 +106,7 @@ func start(ctx *genserver.Context, cfg config) (*server, error) {
 		timers:    map[uint64]*time.Timer{},
 	}
 	if cfg.dynamic != nil {
-		s.restart, s.veto = Transient, cfg.dynamic.Veto
+		s.restart, s.veto, s.strategy = Transient, cfg.dynamic.Veto, "dynamic"
 	}
 	for _, c := range cfg.Children {
 		s.keep(c, false)

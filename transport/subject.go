@@ -16,6 +16,7 @@ const pythonCluster = "agent"
 //
 //	civitas.dev.n.<incarnation>.<name>   from node to node
 //	civitas.dev.s.<name>                 from plain clients to a public server
+//	civitas.dev.adm.<incarnation>.<op>   from operators to a node, about itself
 //	civitas.dev.js.<kind>.<key>          the cluster's records, in JetStream
 //	civitas.dev.rp.<kind>.<key>          copies of the records, as they change
 //	civitas.dev.ev.<event>               lifecycle events
@@ -81,6 +82,25 @@ func (s Subjects) NodeName(subject, incarnation string) (string, bool) {
 // Public is where plain NATS clients reach a server. The owner of a
 // cluster-wide or public name subscribes to it; the body is the payload.
 func (s Subjects) Public(name string) string { return s.root + "s." + name }
+
+// Admin is where operators, who need not be nodes, ask one incarnation of a
+// node about itself, or have it do something to its servers. The op is in the
+// subject, so that NATS can permit some ops and not others.
+func (s Subjects) Admin(incarnation, op string) string {
+	return s.root + "adm." + incarnation + "." + op
+}
+
+// AdminAll is the wildcard over all ops of [Subjects.Admin].
+func (s Subjects) AdminAll(incarnation string) string { return s.Admin(incarnation, "*") }
+
+// AdminOp is the op in a subject of [Subjects.Admin] for that incarnation.
+func (s Subjects) AdminOp(subject, incarnation string) (string, bool) {
+	op, ok := strings.CutPrefix(subject, s.Admin(incarnation, ""))
+	if !ok || name.CheckToken("op", op) != nil {
+		return "", false
+	}
+	return op, true
+}
 
 // Records is the wildcard over all records: the subjects of the cluster's
 // stream.

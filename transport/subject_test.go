@@ -70,6 +70,24 @@ func TestSubjectNodeName(t *testing.T) {
 	}
 }
 
+func TestSubjectAdminOp(t *testing.T) {
+	t.Parallel()
+	s := mustSubjects(t)
+	for subject, want := range map[string]string{
+		s.Admin("I7", "ps"):      "ps",
+		s.AdminAll("I7"):         "",
+		s.Admin("I7", ""):        "",
+		s.Admin("I8", "ps"):      "",
+		"civitas.dev.adm.I7.a.b": "",
+		"civitas.dev.adm.I7._x":  "",
+		"civitas.dev.n.I7.ps":    "",
+	} {
+		if got, ok := s.AdminOp(subject, "I7"); got != want || ok != (want != "") {
+			t.Errorf("%q: got %q, %v, want %q", subject, got, ok, want)
+		}
+	}
+}
+
 func TestSubjectRecordKey(t *testing.T) {
 	t.Parallel()
 	s := mustSubjects(t)

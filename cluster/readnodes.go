@@ -1,0 +1,69 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ReadNodes reads the records of a cluster's nodes, in the order of their
+// names, for a client that is no node; see [ReadOwner]. A node that has crashed
+// may still be on record.
+//
+// ErrNotFound: there is no such cluster. ErrUnavailable: the store did not answer.
+func ReadNodes(ctx context.Context, nc *nats.Conn, cluster string) ([]NodeRecord, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	s, err := openRead(ctx, nc, cluster)
+	if err != nil {
+		return nil, fmt.Errorf("read the nodes of cluster %s: %w", cluster, err)
+	}
+	info, err := s.stream.Info(ctx, jetstream.WithSubjectFilter(s.layout.record(Key{Kind: KindNode, Name: "*"})))
+	if err != nil {
+		return nil, fmt.Errorf("read the nodes of cluster %s: %w: %w", cluster, ErrUnavailable, explain(err, nc))
+	}
+	prefix := s.layout.record(Key{Kind: KindNode}) + "."
+	var nodes []NodeRecord
+	for subject := range info.State.Subjects {
+		e, err := s.Get(ctx, Key{Kind: KindNode, Name: strings.TrimPrefix(subject, prefix)})
+		if errors.Is(err, ErrNotFound) {
+			continue // it has left
+		}
+		if err != nil {
+			return nil, err
+		}
+		rec, err := DecodeNode(e.Value)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", e.Key, err)
+		}
+		nodes = append(nodes, rec)
+	}
+	slices.SortFunc(nodes, func(a, b NodeRecord) int { return cmp.Compare(a.Node, b.Node) })
+	return nodes, nil
+}
+
+// openRead opens the records as they are, for reading.
+func openRead(ctx context.Context, nc *nats.Conn, cluster string) (*jetStreamStore, error) {
+	layout, err := layoutOf(cluster)
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := js.Stream(ctx, layout.stream())
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("%w: cluster %s has no records here", ErrNotFound, cluster)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, explain(err, nc))
+	}
+	return &jetStreamStore{nc: nc, js: js, stream: stream, layout: layout, ackWait: defaultAckWait}, nil
+}

@@ -1,0 +1,150 @@
+package node
+
+import (
+	"time"
+
+	"github.com/civitas-go/civitas/genserver"
+)
+
+// AdminName is the server that every node has for those who look after it. It
+// answers the messages below: calls from other nodes, by
+// n.Ref(AdminName).On("n2"), and requests of any NATS client, on the subjects
+// that docs/wire.md describes.
+const AdminName = "_node"
+
+type (
+	// AskStatus asks a node how it is.
+	AskStatus struct{ genserver.Returns[Status] }
+
+	// ListServers asks for the servers and supervisors of a node, in the order
+	// of their paths. An answer has as many as fit into a message; the next one
+	// begins after the path that it ends with.
+	ListServers struct {
+		genserver.Returns[Servers]
+		// After is the path to begin after; "" for the beginning.
+		After string `json:"after,omitempty"`
+		// Limit is the most that are wanted; 0 for as many as fit.
+		Limit int `json:"limit,omitempty"`
+	}
+
+	// InspectServer asks about one server or supervisor. The error is ErrNoServer.
+	InspectServer struct {
+		genserver.Returns[ServerInfo]
+		Name string `json:"name"`
+	}
+
+	// StopServer asks for the end of a supervised server: as
+	// supervisor.TerminateChild it is not started again until RestartServer, and
+	// a temporary one, or one of a dynamic supervisor, is forgotten. The answer
+	// comes once it has ended. The error is ErrNoServer or ErrUnsupervised.
+	StopServer struct {
+		genserver.Returns[ServerInfo]
+		Name string `json:"name"`
+	}
+
+	// RestartServer asks for a new generation of a supervised server, stopped or
+	// not. It costs nothing of the supervisor's restart limit. The answer comes
+	// after its init. The error is ErrNoServer, ErrUnsupervised or a
+	// supervisor's; supervisor.ErrDynamic for what a Dynamic started, which it
+	// could not start again.
+	RestartServer struct {
+		genserver.Returns[ServerInfo]
+		Name string `json:"name"`
+	}
+)
+
+// Op is the message's name on the wire.
+func (AskStatus) Op() string { return "status" }
+
+// Op is the message's name on the wire.
+func (ListServers) Op() string { return "ps" }
+
+// Op is the message's name on the wire.
+func (InspectServer) Op() string { return "inspect" }
+
+// Op is the message's name on the wire.
+func (StopServer) Op() string { return "stop" }
+
+// Op is the message's name on the wire.
+func (RestartServer) Op() string { return "restart" }
+
+// A node's refusals. They match with errors.Is on any node.
+var (
+	// ErrNoServer means that neither a process nor a supervisor's child has the
+	// name on that node.
+	ErrNoServer = genserver.NewError("node.no_server", "no such server")
+	// ErrUnsupervised means that the server is not a supervisor's, so that
+	// nobody could start it again: a tree's root, or the runtime's own.
+	ErrUnsupervised = genserver.NewError("node.unsupervised", "no supervisor has it")
+)
+
+// Status answers [AskStatus]. Its JSON, and that of the other answers, is a
+// contract; see docs/cli.md.
+type Status struct {
+	Node        string `json:"node"`
+	Cluster     string `json:"cluster"`
+	Incarnation string `json:"incarnation"`
+	// State is ready or unready; Reason says why it is not ready.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	// Servers is how many processes there are besides supervisors and the
+	// runtime's own.
+	Servers int    `json:"servers"`
+	Release string `json:"release,omitempty"`
+	Host    string `json:"host"`
+	PID     int    `json:"pid"`
+	// Uptime is in seconds.
+	Uptime float64 `json:"uptime_seconds"`
+}
+
+// Servers answers [ListServers].
+type Servers struct {
+	Node        string       `json:"node"`
+	Incarnation string       `json:"incarnation"`
+	Servers     []ServerInfo `json:"servers"`
+	// Next is what After should be for those that did not fit; "" if all did.
+	Next string `json:"next,omitempty"`
+	// Silent names the supervisors that did not answer in time, as they do
+	// while they start; what they alone know is missing.
+	Silent []string `json:"silent,omitempty"`
+}
+
+// ServerInfo is what a node tells of a server or a supervisor.
+type ServerInfo struct {
+	Name string `json:"name"`
+	Node string `json:"node"`
+	// Path has the names from the root on, with slashes between them, and
+	// Supervisor all but the last of them.
+	Path       string `json:"path"`
+	Supervisor string `json:"supervisor,omitempty"`
+	// Place is where it stands among its supervisor's children, from 0.
+	Place int `json:"place"`
+	// Kind is server, supervisor or, for the runtime's own, runtime.
+	Kind string `json:"kind"`
+	Type string `json:"type"`
+	// Strategy is a supervisor's: one_for_one, one_for_all, rest_for_one or dynamic.
+	Strategy string `json:"strategy,omitempty"`
+	// Scope is local or cluster; Restart is permanent, transient or temporary.
+	Scope   string `json:"scope,omitempty"`
+	Restart string `json:"restart,omitempty"`
+	// State is starting, running, stopping, restarting or stopped.
+	State string `json:"state"`
+	// Handling is what its handler is at, as in `call "acquire"`.
+	Handling   string `json:"handling,omitempty"`
+	Generation uint64 `json:"generation"`
+	Restarts   uint64 `json:"restarts"`
+	// Mailbox is how many messages wait, InFlight how many calls are not
+	// answered yet, Handled how many messages this generation has had.
+	Mailbox  int    `json:"mailbox"`
+	InFlight int    `json:"in_flight"`
+	Handled  uint64 `json:"handled"`
+	// Uptime is this generation's, in seconds; 0 while there is none.
+	Uptime float64 `json:"uptime_seconds"`
+	// LastReason is why the last generation ended, or did not start.
+	LastReason string `json:"last_reason,omitempty"`
+	// Epoch is that of the name's ownership; 0 for a node-local one.
+	Epoch uint64 `json:"epoch,omitempty"`
+}
+
+// since is a time for a JSON of seconds.
+func since(t time.Time) float64 { return time.Since(t).Round(time.Millisecond).Seconds() }

@@ -1,0 +1,38 @@
+package transport
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/civitas-go/civitas/genserver"
+)
+
+// ServeAdmin takes what operators ask one incarnation of a node, to one of its
+// servers. The forms are [ServePublic]'s, but that the op comes from the
+// subject, and that no body at all is an empty one.
+func ServeAdmin(conn Conn, s Subjects, incarnation, server string, log *slog.Logger, deliver func(*genserver.Incoming)) (*Service, error) {
+	svc := newService(conn, log)
+	var err error
+	svc.sub, err = conn.Subscribe(s.AdminAll(incarnation), func(m Msg) {
+		if len(m.Data) == 0 {
+			m.Data = []byte("{}")
+		}
+		d, err := svc.publicIncoming(&m, server)
+		if err == nil {
+			var ok bool
+			if d.in.Op, ok = s.AdminOp(m.Subject, incarnation); !ok {
+				err = fmt.Errorf("subject %q has no op", m.Subject)
+			}
+		}
+		if err != nil {
+			svc.refusePublic(&m, server, err)
+			return
+		}
+		svc.received.Add(1)
+		deliver(&d.in)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("serve operators of node %s: %w", incarnation, err)
+	}
+	return svc, nil
+}
