@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/internal/membership"
 	"github.com/civitas-go/civitas/internal/name"
 )
 
@@ -131,7 +132,7 @@ func (r *Registry) Release(ctx context.Context, server string) error {
 		return nil
 	}
 	r.owners.forget(server, r.self.Incarnation)
-	if err := letGo(ctx, r.store, ownerKey(server), epoch); err != nil {
+	if err := r.letGo(ctx, ownerKey(server), epoch); err != nil {
 		r.unsettle(server)
 		return unavailable(server, err)
 	}
@@ -142,17 +143,21 @@ func (r *Registry) Release(ctx context.Context, server string) error {
 func (r *Registry) unsettle(server string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.unsettled[server] = struct{}{}
+	r.unsettled[server] = &membership.Doubt{}
 }
 
-// settle makes sure that the record of a name we do not own is not ours.
-func (r *Registry) settle(ctx context.Context, server string) error {
-	if err := settle(ctx, r.store, ownerKey(server), r.owns); err != nil {
+// settleName makes sure that the record of a name we do not own is not ours.
+func (r *Registry) settleName(ctx context.Context, server string) error {
+	proven, err := r.settle(ctx, ownerKey(server), ownerHolder)
+	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.unsettled, server)
+	// While the node leaves a read will do: the end of its session frees the name.
+	if d := r.unsettled[server]; d != nil && (d.Settled(r.gate.now(), proven, r.timing.Judge) || r.left) {
+		delete(r.unsettled, server)
+	}
 	return nil
 }
 
@@ -194,9 +199,9 @@ func (r *Registry) releaseAll(ctx context.Context) error {
 
 func (r *Registry) releaseLast(ctx context.Context, server string, epoch uint64) error {
 	if epoch == 0 {
-		return r.settle(ctx, server)
+		return r.settleName(ctx, server)
 	}
-	if err := letGo(ctx, r.store, ownerKey(server), epoch); err != nil {
+	if err := r.letGo(ctx, ownerKey(server), epoch); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -244,12 +249,6 @@ func (r *Registry) lockName(ctx context.Context, server string) (context.Context
 			return nil, nil, unavailable(server, ctx.Err())
 		}
 	}
-}
-
-// owns reports whether an owner record names this incarnation.
-func (r *Registry) owns(value []byte) bool {
-	rec, err := DecodeOwner(value)
-	return err == nil && rec.Incarnation == r.self.Incarnation
 }
 
 func ownerKey(server string) Key { return Key{Kind: KindOwner, Name: server} }

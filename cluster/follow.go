@@ -232,6 +232,6 @@ func (r *Registry) retireNode(dead SessionRecord) {
 		return // whoever wants the name finds the verdict
 	}
 	if rec, err := DecodeNode(e.Value); err == nil && rec.Incarnation == dead.Incarnation {
-		_ = letGo(ctx, r.store, k, e.Seq) // likewise
+		_ = r.letGo(ctx, k, e.Seq) // likewise
 	}
 }

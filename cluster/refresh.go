@@ -69,5 +69,5 @@ func (r *Registry) settleUnlessHeld(ctx context.Context, server string) error {
 	if held {
 		return nil
 	}
-	return r.settle(ctx, server)
+	return r.settleName(ctx, server)
 }

@@ -75,12 +75,12 @@ type Registry struct {
 	mu        sync.Mutex
 	left      bool
 	session   *membership.Session
-	lostErr   error                    // set before lost is closed
-	sightings map[string]sighting      // of others' sessions, by incarnation
-	inquiries map[string]*inquiry      // likewise
-	epochs    map[string]uint64        // of this node's cluster-wide names
-	unsettled map[string]struct{}      // names that may be recorded as ours though we do not own them
-	busy      map[string]chan struct{} // names with a claim or release under way
+	lostErr   error                        // set before lost is closed
+	sightings map[string]sighting          // of others' sessions, by incarnation
+	inquiries map[string]*inquiry          // likewise
+	epochs    map[string]uint64            // of this node's cluster-wide names
+	unsettled map[string]*membership.Doubt // names that may be recorded as ours though we do not own them
+	busy      map[string]chan struct{}     // names with a claim or release under way
 
 	leaving chan struct{} // holds a token while a Leave is at work
 	// Whether the node's record and its session are known not to be there; for
@@ -131,7 +131,7 @@ func join(ctx context.Context, s Store, info NodeInfo, every time.Duration) (*Re
 		owners:    newCache(KindOwner, decodeOwnerRoute),
 		nodes:     newCache(KindNode, decodeNodeRoute),
 		epochs:    map[string]uint64{},
-		unsettled: map[string]struct{}{},
+		unsettled: map[string]*membership.Doubt{},
 		busy:      map[string]chan struct{}{},
 		timing:    info.Timing.withDefaults(),
 		gate:      newGate(),
@@ -294,28 +294,18 @@ func (r *Registry) Leave(ctx context.Context) error {
 // or say that it is dead.
 func (r *Registry) removeNode(ctx context.Context) error {
 	if !r.nameGone {
-		if err := settle(ctx, r.store, nodeKey(r.info.Node), r.bears); err != nil {
+		if _, err := r.settle(ctx, nodeKey(r.info.Node), nodeHolder); err != nil {
 			return unavailable("", err)
 		}
 		r.nameGone = true
 	}
 	if !r.sessionGone {
-		lives := func(value []byte) bool {
-			rec, err := sessionIn(value, r.self.Incarnation)
-			return err == nil && rec.State == Alive
-		}
-		if err := settle(ctx, r.store, sessionKey(r.self.Incarnation), lives); err != nil {
+		if _, err := r.settle(ctx, sessionKey(r.self.Incarnation), sessionHolder); err != nil {
 			return unavailable("", err)
 		}
 		r.sessionGone = true
 	}
 	return nil
-}
-
-// bears reports whether a node record names this incarnation.
-func (r *Registry) bears(value []byte) bool {
-	rec, err := DecodeNode(value)
-	return err == nil && rec.Incarnation == r.self.Incarnation
 }
 
 func nodeKey(node string) Key { return Key{Kind: KindNode, Name: node} }

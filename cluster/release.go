@@ -3,46 +3,53 @@ package cluster
 import (
 	"context"
 	"errors"
-	"time"
-)
 
-// contentionPause is between tries to write a record that keeps changing, or
-// that the store does not answer for.
-const contentionPause = 20 * time.Millisecond
+	"github.com/civitas-go/civitas/internal/membership"
+)
 
 // letGo deletes the record that has the sequence seq. Nil says that no record of
 // that sequence is left, whoever removed it; an error, that there may be one.
-func letGo(ctx context.Context, s Store, k Key, seq uint64) error {
-	for {
-		err := s.Delete(ctx, k, seq)
-		if err == nil || errors.Is(err, ErrConflict) {
-			return nil
-		}
-		if !transient(err) || pause(ctx, contentionPause) != nil {
-			return err
-		}
-	}
+func (r *Registry) letGo(ctx context.Context, k Key, seq uint64) error {
+	return r.giveBack(ctx, k, membership.NewRelease(r.self.Incarnation, seq), nil)
 }
 
 // settle makes sure that a record is not ours and will not become so by a write
-// of ours that is still on its way. Nil says just that.
-func settle(ctx context.Context, s Store, k Key, ours func([]byte) bool) error {
+// of ours that is still on its way. Nil says just that; proven, that it isn't only
+// a read that says so.
+func (r *Registry) settle(ctx context.Context, k Key, holderIn func([]byte) (string, error)) (proven bool, err error) {
+	release := membership.NewRelease(r.self.Incarnation, 0)
+	err = r.giveBack(ctx, k, release, holderIn)
+	return release.Proven(), err
+}
+
+func (r *Registry) giveBack(ctx context.Context, k Key, release *membership.Release, holderIn func([]byte) (string, error)) error {
+	var last error
 	for {
-		e, err := s.Get(ctx, k)
-		absent := errors.Is(err, ErrNotFound)
-		if err == nil && !ours(e.Value) {
+		step := release.Next(r.gate.now())
+		var result membership.Result
+		switch step.Do {
+		case membership.Done:
 			return nil
-		}
-		if err == nil || absent {
-			// Even where there is nothing to delete: what was sent before
-			// expects the sequence that this uses up.
-			if err = s.Delete(ctx, k, e.Seq); err == nil {
-				return nil
+		case membership.Wait:
+			if pause(ctx, step.At-r.gate.now()) != nil {
+				return last
+			}
+			continue
+		case membership.Delete:
+			last = r.store.Delete(ctx, k, step.Expect)
+			result.Outcome = outcome(last)
+		default:
+			var e Entry
+			e, last = r.store.Get(ctx, k)
+			result = membership.Result{Outcome: outcome(last), Seq: e.Seq}
+			if last == nil {
+				result.Holder, _ = holderIn(e.Value) // what cannot be read is not ours
 			}
 		}
-		if !transient(err) || pause(ctx, contentionPause) != nil {
-			return err
+		if last != nil && !errors.Is(last, ErrNotFound) && !transient(last) {
+			return last
 		}
+		release.Result(r.gate.now(), step, result)
 	}
 }
 

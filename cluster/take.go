@@ -117,3 +117,12 @@ func nodeHolder(value []byte) (string, error) {
 	rec, err := DecodeNode(value)
 	return rec.Incarnation, err
 }
+
+// sessionHolder is whom a session keeps names for: nobody, when it is dead.
+func sessionHolder(value []byte) (string, error) {
+	rec, err := DecodeSession(value)
+	if rec.State == Dead {
+		return "", err
+	}
+	return rec.Incarnation, err
+}

@@ -1,4 +1,5 @@
-// Package clustertest is the conformance suite of cluster.Store.
+// Package clustertest is the conformance suite of cluster.Store, and a simulation
+// of the protocol by which nodes own names.
 package clustertest
 
 import (

@@ -1,0 +1,184 @@
+package clustertest
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/civitas-go/civitas/internal/membership"
+)
+
+// Faults are mistakes planted in the protocol, to prove that [Simulate] finds
+// them. The zero value is the protocol as it is.
+type Faults struct {
+	// GateOff: owners act whether or not their lease holds.
+	GateOff bool
+	// ShortJudge: a silent session is declared dead after 12 s, not 15.
+	ShortJudge bool
+	// LeaseFromReceipt: a renewal counts from its acknowledgement's arrival.
+	LeaseFromReceipt bool
+	// BlindVerdict: the verdict is written without compare-and-set.
+	BlindVerdict bool
+	// SharedSession: a second process of a node's name writes over the first
+	// one's session, as if it were its own.
+	SharedSession bool
+	// ServeUnknown: a name is served after a write with unknown outcome.
+	ServeUnknown bool
+}
+
+// Violation is a broken invariant of a simulated schedule.
+type Violation struct {
+	Seed uint64
+	At   time.Duration
+	Text string
+}
+
+func (v *Violation) Error() string {
+	return fmt.Sprintf("seed %d, at %v: %s", v.Seed, v.At, v.Text)
+}
+
+// Stats is how much a schedule has put the protocol to the test.
+type Stats struct {
+	Events, Verdicts, Takeovers, Lost, Closed, Starts int
+}
+
+// Simulate runs one schedule of a cluster: two minutes of its life, in virtual
+// time, with everything in it drawn from the seed. Nodes crash, freeze, come
+// back, leave, or run twice, their clocks run up to 8 % fast or slow, the store
+// is away for seconds, its reads are stale, its acknowledgements and copies
+// late or lost, and its writes applied after their writer has given up. Then
+// all that ends, and what is left must come to order.
+//
+// At every step these must hold, or Simulate returns the [Violation]:
+//
+//	I1  no two processes may act for a name at once
+//	I3  no owner starts a handler after one of a later epoch has
+//	I4  nobody owns what the store has not acknowledged, nor succeeds the living
+//	I5  an unknown outcome is no failure: in the end nothing is recorded as
+//	    owned by the living that they do not serve
+//
+// trace, if not nil, is told each event. The same seed gives the same schedule.
+func Simulate(seed uint64, f Faults, trace func(at time.Duration, text string)) (Stats, *Violation) {
+	s := newSim(seed, f, trace)
+	s.run()
+	return s.stats, s.violation
+}
+
+const (
+	simTrouble = 2 * time.Minute  // how long things go wrong
+	simCalm    = 80 * time.Second // how long they may take to come to order
+)
+
+var simNames = []string{"a", "b"}
+
+type sim struct {
+	seed   uint64
+	rng    *rand.Rand
+	faults Faults
+	timing membership.Timing
+	tell   func(at time.Duration, text string)
+
+	now    time.Duration // the true time
+	queue  simQueue
+	order  uint64
+	calm   bool
+	store  *simStore
+	procs  []*simProc
+	lives  int
+	starts map[string]uint64 // the latest epoch in which a handler has started
+
+	stats     Stats
+	violation *Violation
+}
+
+func newSim(seed uint64, f Faults, trace func(time.Duration, string)) *sim {
+	s := &sim{
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), faults: f, tell: trace,
+		timing: membership.Timing{}.WithDefaults(), starts: map[string]uint64{},
+	}
+	if f.ShortJudge {
+		s.timing.Judge = 12 * time.Second
+	}
+	s.store = newSimStore(s)
+	return s
+}
+
+func (s *sim) run() {
+	nodes := 2 + s.rng.IntN(3)
+	for n := range nodes {
+		s.startNode(fmt.Sprintf("n%d", n), s.upTo(2*time.Second))
+	}
+	s.store.trouble()
+	s.at(simTrouble, s.quiet)
+	for len(s.queue) > 0 && s.violation == nil {
+		e := heap.Pop(&s.queue).(simEvent)
+		if e.at > simTrouble+simCalm {
+			break
+		}
+		s.now = e.at
+		s.stats.Events++
+		e.do()
+		s.check()
+	}
+	if s.violation == nil {
+		s.checkOrder()
+	}
+}
+
+// quiet ends all trouble.
+func (s *sim) quiet() {
+	s.calm = true
+	s.trace("all trouble ends")
+	for _, p := range s.procs {
+		p.frozenUntil = min(p.frozenUntil, s.now)
+	}
+}
+
+// at has do called at a time, after what was put there before.
+func (s *sim) at(at time.Duration, do func()) {
+	s.order++
+	heap.Push(&s.queue, simEvent{max(at, s.now), s.order, do})
+}
+
+func (s *sim) after(d time.Duration, do func()) { s.at(s.now+d, do) }
+
+func (s *sim) upTo(d time.Duration) time.Duration { return time.Duration(s.rng.Int64N(int64(d) + 1)) }
+
+// chance is true once in so many times; never in the calm.
+func (s *sim) chance(in int) bool { return !s.calm && s.rng.IntN(in) == 0 }
+
+func (s *sim) trace(format string, args ...any) {
+	if s.tell != nil {
+		s.tell(s.now, fmt.Sprintf(format, args...))
+	}
+}
+
+func (s *sim) violate(format string, args ...any) {
+	if s.violation == nil {
+		s.violation = &Violation{s.seed, s.now, fmt.Sprintf(format, args...)}
+		s.trace("VIOLATION: %s", s.violation.Text)
+	}
+}
+
+type simEvent struct {
+	at    time.Duration
+	order uint64
+	do    func()
+}
+
+type simQueue []simEvent
+
+func (q simQueue) Len() int { return len(q) }
+func (q simQueue) Less(i, j int) bool {
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].order < q[j].order
+}
+func (q simQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *simQueue) Push(x any)   { *q = append(*q, x.(simEvent)) }
+func (q *simQueue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	old[len(old)-1] = simEvent{}
+	*q = old[:len(old)-1]
+	return e
+}

@@ -1,0 +1,501 @@
+package clustertest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/civitas-go/civitas/internal/membership"
+)
+
+// simProc is one process, one life of a node. It does with the machines of
+// membership what cluster.Registry does with them.
+type simProc struct {
+	s           *sim
+	node        string
+	incarnation string
+	label       string // tells processes apart that share an incarnation
+
+	offset, frozenUntil time.Duration
+	rate                float64
+	gone                bool // it has crashed, or come to its end
+	leaving             bool
+	deaf                bool // no copies reach it
+	nonces              int
+	freeze              time.Duration   // for so long, when it next renews
+	wants               map[string]bool // the names it claims
+
+	session  *membership.Session
+	inquests map[string]*simInquest
+	bearing  bool // the node's name is taken
+	claiming map[string]bool
+	cancels  []func()                     // of the claims begun so far
+	owned    map[string]uint64            // epochs
+	doubtful map[string]*membership.Doubt // names that may be recorded as ours though we do not own them
+	open     bool                         // at the last look
+}
+
+type simInquest struct {
+	machine *membership.Inquest
+	driver  *simDriver
+	users   int
+	asking  []func(membership.Status)
+}
+
+// startNode starts a process of a node after a while.
+func (s *sim) startNode(node string, wait time.Duration) {
+	s.after(wait, func() {
+		s.lives++
+		p := &simProc{
+			s: s, node: node, incarnation: fmt.Sprintf("%s#%d", node, s.lives), label: fmt.Sprintf("%s#%d", node, s.lives),
+			offset: s.upTo(time.Hour), rate: 1 + (s.rng.Float64()*2-1)*membership.Skew,
+			deaf: s.rng.IntN(4) == 0, wants: map[string]bool{},
+			inquests: map[string]*simInquest{}, claiming: map[string]bool{}, owned: map[string]uint64{}, doubtful: map[string]*membership.Doubt{},
+		}
+		if s.faults.SharedSession {
+			p.incarnation = node
+		}
+		for _, name := range simNames {
+			p.wants[name] = s.rng.IntN(4) > 0
+		}
+		p.session = membership.NewSession(s.timing, p.nonce)
+		s.procs = append(s.procs, p)
+		s.trace("%s starts, its clock at rate %.3f", p.label, p.rate)
+		p.keepSession()
+		p.fate()
+		p.live()
+	})
+}
+
+func (p *simProc) nonce() string {
+	if p.s.faults.SharedSession {
+		return "x"
+	}
+	p.nonces++
+	return fmt.Sprintf("%s/%d", p.label, p.nonces)
+}
+
+// clock is the process's own.
+func (p *simProc) clock() membership.Time {
+	return p.offset + membership.Time(float64(p.s.now)*p.rate)
+}
+
+// when has do called as soon as the process runs: now, or when it wakes.
+func (p *simProc) when(do func()) {
+	switch {
+	case p.gone:
+	case p.frozenUntil > p.s.now:
+		p.s.at(p.frozenUntil, func() { p.when(do) })
+	default:
+		do()
+	}
+}
+
+// later has do called when the process's clock has reached at.
+func (p *simProc) later(at membership.Time, do func()) {
+	p.s.after(time.Duration(float64(at-p.clock())/p.rate)+1, func() { p.when(do) })
+}
+
+// mayAct is what an owner asks before each handler.
+func (p *simProc) mayAct() bool {
+	return !p.gone && !p.leaving && (p.session.Open(p.clock()) || p.s.faults.GateOff && p.session.Joined())
+}
+
+// fate is what happens to the process from outside.
+func (p *simProc) fate() {
+	s := p.s
+	s.after(s.upTo(40*time.Second), func() {
+		if p.gone || s.calm {
+			return
+		}
+		switch s.rng.IntN(6) {
+		case 0:
+			s.trace("%s crashes", p.label)
+			p.gone = true
+			s.startNode(p.node, s.upTo(20*time.Second))
+			return
+		case 1:
+			s.startNode(p.node, 0) // a second one
+		case 2:
+			p.when(p.leave)
+		default:
+			d := s.upTo(30 * time.Second)
+			if s.rng.IntN(2) == 0 { // about as long as it takes to be declared dead
+				d = 10*time.Second + s.upTo(8*time.Second)
+			}
+			if s.rng.IntN(2) == 0 { // between a renewal and its acknowledgement
+				p.freeze = d
+				break
+			}
+			s.trace("%s freezes for %v", p.label, d)
+			p.frozenUntil = s.now + d
+		}
+		p.fate()
+	})
+}
+
+// die ends a process that has learned that it may act no more.
+func (p *simProc) die(why string) {
+	if p.gone {
+		return
+	}
+	p.s.trace("%s ends: %s", p.label, why)
+	p.gone = true
+	for _, other := range p.s.procs {
+		if other != p && other.node == p.node && !other.gone {
+			return // there is another process of the node
+		}
+	}
+	p.s.startNode(p.node, 100*time.Millisecond+p.s.upTo(3*time.Second))
+}
+
+// live is what the process does by itself now and then.
+func (p *simProc) live() {
+	wait := 50*time.Millisecond + p.s.upTo(3*time.Second)
+	p.s.after(wait, func() {
+		p.when(func() {
+			p.handle()
+			p.act()
+		})
+		if !p.gone {
+			p.live()
+		}
+	})
+}
+
+// handle starts a handler of each name the process may act for.
+func (p *simProc) handle() {
+	for _, name := range simNames {
+		epoch, mine := p.owned[name]
+		if !mine || !p.mayAct() {
+			continue
+		}
+		p.s.stats.Starts++
+		if latest := p.s.starts[name]; epoch < latest {
+			p.s.violate("I3: %s starts a handler of %s in epoch %d after one of epoch %d", p.label, name, epoch, latest)
+		}
+		p.s.starts[name] = max(epoch, p.s.starts[name])
+	}
+}
+
+func (p *simProc) act() {
+	if p.leaving || !p.session.Open(p.clock()) {
+		return
+	}
+	if !p.bearing {
+		p.claim(simKey{'n', p.node})
+		return
+	}
+	for _, name := range simNames {
+		if p.s.chance(15) {
+			p.wants[name] = !p.wants[name]
+		}
+		switch _, mine := p.owned[name]; {
+		case mine && p.s.chance(30):
+			p.release(name)
+		case p.doubtful[name] != nil && !p.claiming[name]:
+			p.settle(name)
+		case !mine && p.wants[name]:
+			p.claim(simKey{'o', name})
+		}
+	}
+}
+
+func (p *simProc) keepSession() {
+	m := p.session
+	d := &simDriver{p: p, key: simKey{'s', p.incarnation}}
+	d.next = func(now membership.Time) membership.Step { return m.Next(now) }
+	d.value = func(step membership.Step) simRecord {
+		return simRecord{session: membership.Content{Nonce: step.Nonce}}
+	}
+	d.result = func(now membership.Time, step membership.Step, r membership.Result) {
+		if p.s.faults.LeaseFromReceipt && step.Do != membership.Get {
+			m.Next(now) // as if it had been sent now
+		}
+		m.Result(now, step, r)
+		p.look()
+	}
+	d.step()
+}
+
+// look notes what has become of the session.
+func (p *simProc) look() {
+	if reason := p.session.Lost(); reason != membership.NotLost && !p.leaving {
+		p.s.stats.Lost++
+		p.die(reason.String())
+	}
+}
+
+// claim tries to make a record this process's, for some seconds.
+func (p *simProc) claim(k simKey) {
+	if p.claiming[k.name] {
+		return
+	}
+	p.claiming[k.name] = true
+	m := membership.NewClaim(p.incarnation)
+	d := &simDriver{p: p, key: k}
+	end := func() {
+		d.ended = true
+		delete(p.claiming, k.name)
+		if (m.Unknown() || d.busy) && k.kind == 'o' {
+			p.doubtful[k.name] = &membership.Doubt{}
+		}
+	}
+	p.cancels = append(p.cancels, func() {
+		if !d.ended {
+			end()
+		}
+	})
+	serve := func(epoch uint64) {
+		end()
+		if k.kind == 'n' {
+			p.bearing = true
+			return
+		}
+		delete(p.doubtful, k.name)
+		p.owned[k.name] = epoch
+		p.s.trace("%s owns %s, epoch %d", p.label, k.name, epoch)
+		p.s.checkOwned(p, k.name, epoch)
+	}
+	d.next = m.Next
+	d.value = func(membership.Step) simRecord { return simRecord{holder: p.incarnation} }
+	d.result = func(now membership.Time, step membership.Step, r membership.Result) {
+		if p.s.faults.ServeUnknown && k.kind == 'o' && step.Do != membership.Get && r.Outcome == membership.Unknown {
+			serve(p.s.store.seq + 1)
+			return
+		}
+		m.Result(now, step, r)
+	}
+	d.ask = func(holder string) {
+		p.inquire(holder, func(s membership.Status) {
+			if !d.ended {
+				if s.Ended() {
+					p.s.stats.Takeovers++
+				}
+				m.Answer(s)
+				d.step()
+			}
+		})
+	}
+	d.done = func() {
+		if epoch, ok := m.Claimed(); ok {
+			serve(epoch)
+			return
+		}
+		end()
+		if k.kind == 'n' {
+			p.leave() // the name is another's
+		}
+	}
+	limit := p.s.timing.Judge + 5*time.Second
+	if p.s.chance(3) {
+		limit = p.s.upTo(time.Second)
+	}
+	p.later(p.clock()+limit, p.cancels[len(p.cancels)-1])
+	d.step()
+}
+
+// release gives a name back.
+func (p *simProc) release(name string) {
+	epoch := p.owned[name]
+	delete(p.owned, name)
+	p.s.trace("%s releases %s", p.label, name)
+	p.doubtful[name] = &membership.Doubt{}
+	p.claiming[name] = true
+	p.giveBack(simKey{'o', name}, membership.NewRelease(p.incarnation, epoch), func() {
+		delete(p.claiming, name)
+		delete(p.doubtful, name)
+	})
+}
+
+// settle looks whether a name that is not owned is recorded so.
+func (p *simProc) settle(name string) {
+	p.claiming[name] = true
+	m := membership.NewRelease(p.incarnation, 0)
+	p.giveBack(simKey{'o', name}, m, func() {
+		delete(p.claiming, name)
+		if p.doubtful[name].Settled(p.clock(), m.Proven(), p.s.timing.Judge) {
+			delete(p.doubtful, name)
+		}
+	})
+}
+
+func (p *simProc) giveBack(k simKey, m *membership.Release, done func()) {
+	d := &simDriver{p: p, key: k, next: m.Next, result: m.Result}
+	d.done = func() {
+		d.ended = true
+		done()
+	}
+	d.step()
+}
+
+// leave is the clean end of the process: own records, node record, session.
+func (p *simProc) leave() {
+	if p.leaving {
+		return
+	}
+	p.leaving = true
+	for _, cancel := range p.cancels {
+		cancel()
+	}
+	p.s.trace("%s leaves", p.label)
+	left := len(simNames)
+	for _, name := range simNames {
+		epoch := p.owned[name]
+		delete(p.owned, name)
+		p.giveBack(simKey{'o', name}, membership.NewRelease(p.incarnation, epoch), func() {
+			if left--; left > 0 {
+				return
+			}
+			p.giveBack(simKey{'n', p.node}, membership.NewRelease(p.incarnation, 0), func() {
+				p.giveBack(simKey{'s', p.incarnation}, membership.NewRelease(p.incarnation, 0), func() { p.die("it has left") })
+			})
+		})
+	}
+}
+
+// inquire asks for the state of another's session.
+func (p *simProc) inquire(incarnation string, answer func(membership.Status)) {
+	q := p.inquests[incarnation]
+	if q == nil {
+		m := membership.NewInquest(p.s.timing, "")
+		q = &simInquest{machine: m, driver: &simDriver{p: p, key: simKey{'s', incarnation}}}
+		p.inquests[incarnation] = q
+		d := q.driver
+		d.next = func(now membership.Time) membership.Step { return m.Next(now, p.session.Standing(now)) }
+		d.value = func(membership.Step) simRecord {
+			return simRecord{session: membership.Content{Nonce: p.nonce(), Dead: true}}
+		}
+		d.result = func(now membership.Time, step membership.Step, r membership.Result) {
+			m.Result(now, step, r)
+			p.s.checkEnd(p, incarnation, m.Status(now))
+			if step.Do == membership.Update && r.Outcome == membership.OK {
+				p.s.stats.Verdicts++
+			}
+			q.tell(p.clock())
+		}
+		d.done = func() { d.ended = true }
+	}
+	q.asking = append(q.asking, answer)
+	q.tell(p.clock())
+	q.driver.step()
+}
+
+// tell answers those who ask, once there is an answer.
+func (q *simInquest) tell(now membership.Time) {
+	status := q.machine.Status(now)
+	if status == membership.Unsure {
+		return
+	}
+	asking := q.asking
+	q.asking = nil
+	for _, answer := range asking {
+		answer(status)
+	}
+}
+
+// copied takes the copy of a write.
+func (p *simProc) copied(k simKey, r simRecord) {
+	switch {
+	case k.kind == 'o':
+		if epoch, mine := p.owned[k.name]; mine && r.seq > epoch && !p.s.faults.ServeUnknown {
+			p.s.trace("%s sees that %s is not its own", p.label, k.name)
+			delete(p.owned, k.name)
+		}
+	case k.name == p.incarnation && r.session.Dead:
+		p.session.Saw(r.seq, r.session)
+		p.look()
+	case k.name != p.incarnation:
+		q := p.inquests[k.name]
+		switch {
+		case q == nil:
+		case r.deleted:
+			q.machine.Gone()
+			q.driver.step()
+		default:
+			q.machine.Saw(p.clock(), r.seq, r.session, true)
+			p.s.checkEnd(p, k.name, q.machine.Status(p.clock()))
+			q.tell(p.clock())
+			q.driver.step()
+		}
+	}
+}
+
+// simDriver does what one machine wants.
+type simDriver struct {
+	p      *simProc
+	key    simKey
+	next   func(membership.Time) membership.Step
+	value  func(membership.Step) simRecord
+	result func(membership.Time, membership.Step, membership.Result)
+	ask    func(holder string)
+	done   func()
+
+	busy  bool // an operation is under way, or an answer awaited
+	ended bool
+	timer int // the newest one; older ones are void
+}
+
+// step does the next thing, unless one is being done.
+func (d *simDriver) step() {
+	if d.busy || d.ended || d.p.gone {
+		return
+	}
+	p := d.p
+	step := d.next(p.clock())
+	switch step.Do {
+	case membership.Done:
+		if d.done != nil {
+			d.done()
+		}
+	case membership.Wait:
+		d.timer++
+		timer := d.timer
+		p.later(step.At, func() {
+			if timer == d.timer {
+				d.step()
+			}
+		})
+	case membership.Ask:
+		d.ask(step.Holder)
+	default:
+		d.send(step)
+	}
+}
+
+func (d *simDriver) send(step membership.Step) {
+	p := d.p
+	d.busy = true
+	var write simRecord
+	if d.value != nil {
+		write = d.value(step)
+	}
+	finish := func(r membership.Result) {
+		if !d.busy || d.ended {
+			return
+		}
+		d.busy = false
+		d.result(p.clock(), step, r)
+		d.step()
+	}
+	pending := true
+	once := func(r membership.Result) {
+		p.when(func() {
+			if pending {
+				pending = false
+				finish(r)
+			}
+		})
+	}
+	p.s.store.do(d.key, step, write, once)
+	if p.freeze > 0 && d.key.name == p.incarnation && !p.s.calm {
+		p.s.trace("%s freezes for %v, just after a renewal", p.label, p.freeze)
+		p.frozenUntil, p.freeze = p.s.now+p.freeze, 0
+	}
+	p.later(p.clock()+p.s.timing.Lease/6, func() {
+		outcome := membership.Unknown
+		if step.Do == membership.Get {
+			outcome = membership.Unavailable
+		}
+		once(membership.Result{Outcome: outcome})
+	})
+}
