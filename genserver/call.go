@@ -98,6 +98,7 @@ func (o *callOp[Req, Rep]) call(ctx context.Context, from *Context, p *Process, 
 			return rep, err
 		}
 		if err := c.await(ctx, opt.timeout); err != nil {
+			c.limit.drop()
 			p.callerLeft(c, err)
 			return rep, err.about(p.name)
 		}
@@ -105,6 +106,8 @@ func (o *callOp[Req, Rep]) call(ctx context.Context, from *Context, p *Process, 
 	rep, err = c.rep, c.err
 	if c.reusable {
 		o.recycle(c)
+	} else {
+		c.limit.drop()
 	}
 	return rep, err
 }

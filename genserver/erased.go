@@ -24,7 +24,9 @@ func callErased(ctx context.Context, from *Context, to Ref, m Message, o options
 		}
 		switch err := to.sys.push(to.name, it, o.noWait); {
 		case err == nil:
-			if err := w.await(ctx, o.timeout); err != nil {
+			err := w.await(ctx, o.timeout)
+			w.limit.drop()
+			if err != nil {
 				if p := to.sys.procs.get(to.name); p != nil {
 					p.callerLeft(it, err)
 				}

@@ -2,6 +2,7 @@ package genserver
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -25,7 +26,7 @@ type waiter struct {
 	state  atomic.Uint64 // ticket and phase
 	ticket uint64        // written by the caller alone, before it's sent
 	done   chan struct{} // holds one; sent by whoever ends the wait but for the caller
-	timer  *time.Timer
+	limit  limit
 	err    error
 	// reusable is set by an answering server, which does not touch the waiter again.
 	reusable bool
@@ -84,10 +85,22 @@ func (w *waiter) abandon() bool {
 	return w.move(w.ticket, waiterQueued, waiterWithdrawn) || w.move(w.ticket, waiterRunning, waiterLost)
 }
 
-// expire is the timer's: it gives up in the caller's place and wakes it.
-func (w *waiter) expire() {
-	if w.abandon() {
-		w.wake()
+// expire gives up in the caller's place, and wakes it, if its time is over, and
+// tells how much is left, zero where nobody waits for it.
+func (w *waiter) expire() (left time.Duration) {
+	for {
+		state, until := w.state.Load(), w.limit.until.Load()
+		if until == 0 || state%waiterPhases >= waiterSettled {
+			return 0
+		}
+		if left := time.Duration(until) - now(); left > 0 {
+			return left
+		}
+		ticket := state - state%waiterPhases
+		if w.move(ticket, waiterQueued, waiterWithdrawn) || w.move(ticket, waiterRunning, waiterLost) {
+			w.wake()
+			return 0
+		}
 	}
 }
 
@@ -95,11 +108,7 @@ func (w *waiter) expire() {
 // less: none) or ctx ends. Its error is the timeout's; the answer's is w.err.
 func (w *waiter) await(ctx context.Context, timeout time.Duration) *Error {
 	if timeout > 0 {
-		if w.timer == nil {
-			w.timer = time.AfterFunc(timeout, w.expire)
-		} else {
-			w.timer.Reset(timeout)
-		}
+		w.limitTo(timeout)
 	}
 	if done := ctx.Done(); done == nil {
 		<-w.done
@@ -112,9 +121,7 @@ func (w *waiter) await(ctx context.Context, timeout time.Duration) *Error {
 			}
 		}
 	}
-	if timeout > 0 && !w.timer.Stop() {
-		w.reusable = false // its expire may yet run
-	}
+	w.limit.until.Store(0)
 	switch w.state.Load() % waiterPhases {
 	case waiterWithdrawn:
 		return timeoutError(ctx, true)
@@ -124,6 +131,68 @@ func (w *waiter) await(ctx context.Context, timeout time.Duration) *Error {
 		return nil
 	}
 }
+
+// limit is until when a waiter waits. Setting a timer and stopping it costs a
+// third of a call, so the timer is left to run when a wait ends: when it rings,
+// it is set anew for the wait that is under way then.
+type limit struct {
+	until atomic.Int64 // when the wait is over, by now; zero for never, and while there is none
+	rings atomic.Int64 // when the timer rings, by now; zero while it is not set
+	mu    sync.Mutex   // held to set the timer
+	timer *time.Timer
+}
+
+// furthest is how far ahead a limit's timer is set, so that it keeps a waiter
+// that is not used any more for no longer.
+const furthest = DefaultTimeout
+
+// limitTo begins a wait that ends after the timeout.
+func (w *waiter) limitTo(timeout time.Duration) {
+	l := &w.limit
+	until := int64(now() + timeout)
+	l.until.Store(until)
+	if rings := l.rings.Load(); rings != 0 && rings <= until {
+		return // in time, and it looks at until when it does
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer == nil {
+		const never = 1<<63 - 1 // it's set below, and so has been written before it rings
+		l.timer = time.AfterFunc(never, w.rang)
+	}
+	l.set(timeout)
+}
+
+// rang is called by the limit's timer.
+func (w *waiter) rang() {
+	l := &w.limit
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rings.Store(0) // a wait that begins from now on sets it itself
+	if left := w.expire(); left > 0 {
+		l.set(left)
+	}
+}
+
+// set sets the timer; l.mu is held.
+func (l *limit) set(d time.Duration) {
+	d = min(d, furthest)
+	l.rings.Store(int64(now() + d))
+	l.timer.Reset(d)
+}
+
+// drop stops the timer of a waiter that is not used again. It's the caller's to call.
+func (l *limit) drop() {
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+}
+
+// epoch is the zero of now.
+var epoch = time.Now()
+
+// now reads the monotonic clock, and nothing else.
+func now() time.Duration { return time.Since(epoch) }
 
 func timeoutError(ctx context.Context, undelivered bool) *Error {
 	e := &Error{Code: ErrTimeout.Code, Undelivered: undelivered, cause: ctx.Err()}
