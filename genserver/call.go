@@ -25,11 +25,11 @@ func Call[Req CallMessage[Rep], Rep any](ctx context.Context, to Ref, r Req, opt
 		return none, err
 	}
 	if p != nil {
-		handler, known := handlerFor(p.host, r)
+		op, known := handlerFor[Req, Rep](p.host, r)
 		if !known {
 			return none, p.unknownOp(KindCall, p.host.def.op(r))
 		}
-		if op, ok := handler.(*callOp[Req, Rep]); ok {
+		if op != nil {
 			began := p.beginning()
 			rep, err := op.call(ctx, from, p, r, o)
 			switch {

@@ -26,7 +26,7 @@ type ending struct {
 // drain is the goroutine of a process that is not idle: it begins with a
 // message that has been taken, or nil, and handles messages until none is left.
 func (p *Process) drain(it item) {
-	rested := p.host.def.nonBlocking // whose callers want it idle
+	rested := false
 	for n := 1; ; n++ {
 		if it != nil {
 			if p.claim != nil && !p.admitted(it) {
@@ -40,24 +40,39 @@ func (p *Process) drain(it item) {
 		if n%turnBudget == 0 {
 			runtime.Gosched()
 		}
-		next, end := p.next(rested)
+		idly := rested || !p.mayRest()
+		next, end := p.next(idly)
 		switch {
 		case end != nil:
 			p.exit(end)
 			return
-		case next != nil:
-			rested = p.host.def.nonBlocking
-		case rested:
+		case next == nil && idly:
 			return
-		default:
-			// More often than not the next message is on its way already, from
-			// whoever has just been answered. Letting it come costs less than
-			// a new goroutine.
-			rested = true
-			runtime.Gosched()
+		case next == nil:
+			p.rest()
 		}
-		it = next
+		it, rested = next, next == nil
 	}
+}
+
+// mostResting is how many servers of a System may rest at once. Where many have
+// work now and then, they would but keep each other waiting.
+const mostResting = 2
+
+// mayRest reports whether the process, when it has nothing to handle, should
+// rest once before it idles.
+func (p *Process) mayRest() bool {
+	// A NonBlocking server's callers want it idle.
+	return !p.host.def.nonBlocking && p.sys.resting.Load() < mostResting
+}
+
+// rest lets others run. More often than not the next message is on its way
+// already, from whoever has just been answered; letting it come costs less than
+// a new goroutine.
+func (p *Process) rest() {
+	p.sys.resting.Add(1)
+	runtime.Gosched()
+	p.sys.resting.Add(-1)
 }
 
 // next ends a turn and takes the next message. If there is none, the process

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,15 +51,16 @@ type System struct {
 	stats counters
 	dumps dumps
 
-	draining atomic.Bool // takes no calls from outside of its servers
-	closed   atomic.Bool // starts nothing any more
+	resting  atomic.Int32 // servers that do; see Process.rest
+	draining atomic.Bool  // takes no calls from outside of its servers
+	closed   atomic.Bool  // starts nothing any more
 }
 
 // host is a Type in one System.
 type host struct {
-	def    *definition
-	calls  map[string]callEntry
-	byType map[reflect.Type]callEntry // the same, by the request's type, but for Map
+	def   *definition
+	calls map[string]callEntry
+	typed []callEntry // the same, but for Map's, which is not found by its type
 
 	metrics *typeMetrics // nil where nobody measures
 }
@@ -149,13 +149,18 @@ func (s *System) Spawn(serverName string, r Runnable, o SpawnOptions) (*Process,
 	return p, nil
 }
 
-// handlerFor finds the handler of a call without boxing the request, as asking
-// for its Op would.
-func handlerFor[Req Message](h *host, r Req) (callEntry, bool) {
-	if e, ok := h.byType[reflect.TypeFor[Req]()]; ok {
-		return e, true
+// handlerFor finds the handler of a call: by the request's type if it can, which
+// needs no Op, and for a few types is quicker than a map. It is nil where the one
+// that is known has other types.
+func handlerFor[Req CallMessage[Rep], Rep any](h *host, r Req) (op *callOp[Req, Rep], known bool) {
+	for _, e := range h.typed {
+		if op, ok := e.(*callOp[Req, Rep]); ok {
+			return op, true
+		}
 	}
-	return lookup(h.calls, h.def.op(r))
+	e, known := lookup(h.calls, h.def.op(r))
+	op, _ = e.(*callOp[Req, Rep])
+	return op, known
 }
 
 func (s *System) host(d *definition) *host {
@@ -163,15 +168,14 @@ func (s *System) host(d *definition) *host {
 		return h.(*host)
 	}
 	h := &host{
-		def:    d,
-		calls:  make(map[string]callEntry, len(d.calls)),
-		byType: make(map[reflect.Type]callEntry, len(d.calls)),
+		def:   d,
+		calls: make(map[string]callEntry, len(d.calls)),
 	}
 	for op, e := range d.calls {
 		e = e.hosted()
 		h.calls[op] = e
-		if req, _ := e.types(); op != "" {
-			h.byType[req] = e
+		if op != "" {
+			h.typed = append(h.typed, e)
 		}
 	}
 	if s.metrics != nil {
