@@ -7,8 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/civitas-go/civitas/transport"
 )
 
 // JetStreamOptions are for [OpenJetStream]. The zero value is valid.
@@ -38,14 +39,14 @@ const (
 // compare-and-set like any other, is republished to watchers, makes the
 // sequence grow, and expires. Create expects either no message or a tombstone.
 type jetStreamStore struct {
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	stream  jetstream.Stream
-	layout  layout
-	ackWait time.Duration
+	conn     *transport.NATS
+	layout   layout
+	replicas int
+	ackWait  time.Duration
 
 	mu      sync.Mutex
 	closed  bool
+	client  *jetStreamClient
 	watches map[*jetStreamWatch]struct{}
 }
 
@@ -54,12 +55,12 @@ type jetStreamStore struct {
 // refuses one whose settings would break the records' guarantees. Where
 // JetStream is off, the error says so and how to turn it on.
 //
-// The connection stays the caller's; it should have nats.ReconnectBufSize(-1),
-// so that a write while disconnected is ErrUnavailable and not ErrUnknown.
+// The connection stays the caller's. When it is lost and made anew, so is all
+// that the Store has on it.
 //
 // While the servers have no leader yet, OpenJetStream tries again until ctx
 // ends, or for some seconds if it has no deadline.
-func OpenJetStream(ctx context.Context, nc *nats.Conn, cluster string, o JetStreamOptions) (Store, error) {
+func OpenJetStream(ctx context.Context, conn *transport.NATS, cluster string, o JetStreamOptions) (Store, error) {
 	layout, err := layoutOf(cluster)
 	if err != nil {
 		return nil, fmt.Errorf("open records: %w", err)
@@ -73,25 +74,22 @@ func OpenJetStream(ctx context.Context, nc *nats.Conn, cluster string, o JetStre
 	if o.Replicas < 0 || o.Replicas > 5 || o.AckWait < 0 {
 		return nil, fmt.Errorf("open records of cluster %s: %d replicas, wait of %v: want 1 to 5 replicas and no negative wait", cluster, o.Replicas, o.AckWait)
 	}
-	js, err := jetstream.New(nc)
+	s := &jetStreamStore{
+		conn: conn, layout: layout, replicas: o.Replicas, ackWait: o.AckWait, watches: map[*jetStreamWatch]struct{}{},
+	}
+	client, err := s.newest()
 	if err != nil {
 		return nil, fmt.Errorf("open records of cluster %s: %w", cluster, err)
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	stream, err := openStream(ctx, js, streamConfig(layout, o.Replicas), o.AckWait)
-	if err != nil {
-		return nil, fmt.Errorf("open records of cluster %s: %w", cluster, explain(err, nc))
+	if client.stream, err = openStream(ctx, client.js, s.config(), o.AckWait); err != nil {
+		return nil, fmt.Errorf("open records of cluster %s: %w", cluster, explain(err, client.nc))
 	}
-	return &jetStreamStore{
-		nc:      nc,
-		js:      js,
-		stream:  stream,
-		layout:  layout,
-		ackWait: o.AckWait,
-		watches: map[*jetStreamWatch]struct{}{},
-	}, nil
+	return s, nil
 }
+
+func (s *jetStreamStore) config() jetstream.StreamConfig { return streamConfig(s.layout, s.replicas) }
 
 // bounded gives a context without a deadline one.
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -127,7 +125,7 @@ func (s *jetStreamStore) Get(ctx context.Context, k Key) (Entry, error) {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return Entry{Key: k}, fmt.Errorf("get %s: %w", k, ErrNotFound)
 	case err != nil:
-		return Entry{}, fmt.Errorf("get %s: %w: %w", k, ErrUnavailable, explain(err, s.nc))
+		return Entry{}, fmt.Errorf("get %s: %w: %w", k, ErrUnavailable, explain(err, s.conn.Conn()))
 	case isTombstone(m.Header):
 		return Entry{Key: k, Seq: m.Sequence}, fmt.Errorf("get %s: %w", k, ErrNotFound)
 	}
@@ -138,7 +136,11 @@ func (s *jetStreamStore) Get(ctx context.Context, k Key) (Entry, error) {
 func (s *jetStreamStore) last(ctx context.Context, k Key) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.ackWait)
 	defer cancel()
-	return s.stream.GetLastMsgForSubject(ctx, s.layout.record(k))
+	stream, err := s.stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return stream.GetLastMsgForSubject(ctx, s.layout.record(k))
 }
 
 func (s *jetStreamStore) Create(ctx context.Context, k Key, value []byte) (uint64, error) {

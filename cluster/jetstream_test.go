@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,13 +17,14 @@ import (
 
 	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/internal/natsserver"
+	"github.com/civitas-go/civitas/transport"
 )
 
 func own(name string) cluster.Key { return cluster.Key{Kind: cluster.KindOwner, Name: name} }
 
-func jsContext(t *testing.T, nc *nats.Conn) jetstream.JetStream {
+func jsContext(t *testing.T, nc *transport.NATS) jetstream.JetStream {
 	t.Helper()
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc.Conn())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +95,7 @@ func TestRecordsOutliveTheServer(t *testing.T) {
 	dir := t.TempDir()
 	first := startServer(t, natsserver.Options{JetStream: true, StoreDir: dir})
 	down := make(chan struct{})
-	nc := connect(t, first, nats.DisconnectErrHandler(func(*nats.Conn, error) { close(down) }))
+	nc := dial(t, transport.NATSOptions{URL: first.ClientURL(), OnDisconnect: func(error) { close(down) }})
 	s := openJetStream(t, nc, "dev")
 	seq, err := s.Create(t.Context(), own("a"), []byte("one"))
 	if err != nil {
@@ -110,6 +113,70 @@ func TestRecordsOutliveTheServer(t *testing.T) {
 	e, err := again.Get(t.Context(), own("a"))
 	if err != nil || e.Seq != seq {
 		t.Errorf("got sequence %d, error %v, want %d", e.Seq, err, seq)
+	}
+}
+
+// The connection is lost and made anew: the watch goes on, and so do reads and
+// writes, without anyone's doing.
+func TestRecordsAfterALostConnection(t *testing.T) {
+	t.Parallel()
+	opts := natsserver.Options{JetStream: true, StoreDir: t.TempDir()}
+	first := startServer(t, opts)
+	u, err := url.Parse(first.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if opts.Port, err = strconv.Atoi(u.Port()); err != nil {
+		t.Fatal(err)
+	}
+	up := make(chan struct{}, 1)
+	s := openJetStream(t, dial(t, transport.NATSOptions{URL: first.ClientURL(), OnReconnect: func() { up <- struct{}{} }}), "dev")
+	seen := make(chan cluster.Change, 10)
+	if _, err := s.Watch(t.Context(), cluster.KindOwner, func(c cluster.Change) { seen <- c }); err != nil {
+		t.Fatal(err)
+	}
+	seq, err := s.Create(t.Context(), own("a"), []byte("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-seen
+	stopServer(t, first)
+	startServer(t, opts)
+	<-up
+	if e, err := s.Get(t.Context(), own("a")); err != nil || e.Seq != seq {
+		t.Errorf("got sequence %d, error %v, want %d", e.Seq, err, seq)
+	}
+	if seq, err = s.Update(t.Context(), own("a"), []byte("two"), seq); err != nil {
+		t.Fatal(err)
+	}
+	if c := <-seen; c.Seq != seq {
+		t.Errorf("watch: got %+v, want sequence %d", c, seq)
+	}
+}
+
+// A write whose connection is lost before its acknowledgement finds out by the
+// next connection whether it was done.
+func TestAcknowledgementLostWithTheConnection(t *testing.T) {
+	t.Parallel()
+	gate := &gatedDialer{openAt: 1 << 30}
+	server := startServer(t, natsserver.Options{JetStream: true})
+	conn := dial(t, transport.NATSOptions{
+		URL: server.ClientURL(), Options: []nats.Option{nats.SetCustomDialer(gate)},
+	})
+	s, err := cluster.OpenJetStream(t.Context(), conn, "dev", cluster.JetStreamOptions{AckWait: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	gate.close()
+	watcher := openJetStream(t, connect(t, server), "dev")
+	// The copy tells that it is done.
+	if _, err := watcher.Watch(t.Context(), cluster.KindOwner, func(cluster.Change) { gate.cut() }); err != nil {
+		t.Fatal(err)
+	}
+	seq, err := s.Create(t.Context(), own("a"), []byte("one"))
+	if err != nil || seq != 1 {
+		t.Errorf("got sequence %d, error %v, want 1: applied once", seq, err)
 	}
 }
 
@@ -172,7 +239,7 @@ func TestForeignCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, h := range []nats.Header{nil, {"Nats-Sequence": {"x"}}, {"Nats-Sequence": {"7"}}} {
-		if err := nc.PublishMsg(&nats.Msg{Subject: "civitas.dev.rp.own.a", Header: h, Data: []byte("junk")}); err != nil {
+		if err := nc.Conn().PublishMsg(&nats.Msg{Subject: "civitas.dev.rp.own.a", Header: h, Data: []byte("junk")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -239,6 +306,7 @@ type gatedDialer struct {
 	mu     sync.Mutex
 	closed chan struct{} // nil while open
 	count  int
+	last   *gatedConn
 }
 
 func (g *gatedDialer) close() {
@@ -256,9 +324,26 @@ func (g *gatedDialer) open() {
 	}
 }
 
+// cut breaks the connection, with what was held back, and opens the gate for
+// the next one.
+func (g *gatedDialer) cut() {
+	g.mu.Lock()
+	last := g.last
+	g.mu.Unlock()
+	last.once.Do(func() { close(last.gone) })
+	_ = last.Conn.Close()
+	g.open()
+}
+
 func (g *gatedDialer) Dial(network, address string) (net.Conn, error) {
 	c, err := net.Dial(network, address)
-	return &gatedConn{Conn: c, gate: g, gone: make(chan struct{})}, err
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last = &gatedConn{Conn: c, gate: g, gone: make(chan struct{})}
+	return g.last, nil
 }
 
 type gatedConn struct {
@@ -277,6 +362,11 @@ func (c *gatedConn) Read(p []byte) (int, error) {
 		select {
 		case <-closed:
 		case <-c.gone:
+		}
+		select {
+		case <-c.gone:
+			return 0, net.ErrClosed
+		default:
 		}
 	}
 	return n, err

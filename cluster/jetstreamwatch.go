@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/civitas-go/civitas/transport"
 )
 
 // Headers of a republished copy. The last sequence is that of the write to the
@@ -20,9 +22,11 @@ const (
 // jetStreamWatch is a core subscription to republished copies. A consumer would
 // be safer from loss, but stalls for long when its server dies.
 type jetStreamWatch struct {
-	sub  *nats.Subscription
-	once sync.Once
-	done chan struct{} // closed when nats.go's goroutine for sub has ended
+	fn  func(Change)
+	sub transport.Subscription
+
+	mu    sync.Mutex // held while fn runs
+	ended bool       // guarded by mu
 }
 
 func (s *jetStreamStore) Watch(ctx context.Context, kind Kind, fn func(Change)) (func(), error) {
@@ -31,17 +35,16 @@ func (s *jetStreamStore) Watch(ctx context.Context, kind Kind, fn func(Change)) 
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	sub, err := s.nc.Subscribe(s.layout.copies(kind), func(m *nats.Msg) {
+	w := &jetStreamWatch{fn: fn}
+	var err error
+	w.sub, err = s.conn.Subscribe(s.layout.copies(kind), func(m transport.Msg) {
 		if c, ok := s.change(m); ok {
-			fn(c)
+			w.tell(c)
 		}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w: %w", kind, ErrUnavailable, err)
 	}
-	w := &jetStreamWatch{sub: sub, done: make(chan struct{})}
-	sub.SetClosedHandler(func(string) { close(w.done) })
-
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
@@ -53,7 +56,7 @@ func (s *jetStreamStore) Watch(ctx context.Context, kind Kind, fn func(Change)) 
 		return nil, fmt.Errorf("watch %s: %w: %w", kind, ErrUnavailable, errClosed)
 	}
 	// Only a flushed subscription surely sees the next write.
-	if err := s.nc.FlushWithContext(ctx); err != nil {
+	if err := s.conn.Flush(ctx); err != nil {
 		s.stop(w)
 		return nil, fmt.Errorf("watch %s: %w: %w", kind, ErrUnavailable, err)
 	}
@@ -67,15 +70,26 @@ func (s *jetStreamStore) stop(w *jetStreamWatch) {
 	w.stop()
 }
 
+func (w *jetStreamWatch) tell(c Change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ended {
+		w.fn(c)
+	}
+}
+
 func (w *jetStreamWatch) stop() {
-	// An error says that the connection is closed, and the subscription with it.
-	w.once.Do(func() { _ = w.sub.Unsubscribe() })
-	<-w.done
+	w.mu.Lock()
+	w.ended = true
+	w.mu.Unlock()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // what is on its way is for nobody
+	_ = w.sub.Drain(ctx)
 }
 
 // change reads a copy. What is none, such as a message some client published
 // to the subject, is passed over.
-func (s *jetStreamStore) change(m *nats.Msg) (Change, bool) {
+func (s *jetStreamStore) change(m transport.Msg) (Change, bool) {
 	k, ok := s.layout.keyOf(m.Subject)
 	if !ok || k.Check() != nil {
 		return Change{}, false
@@ -89,7 +103,7 @@ func (s *jetStreamStore) change(m *nats.Msg) (Change, bool) {
 		return Change{}, false
 	}
 	c := Change{Key: k, Seq: seq, Prev: prev}
-	if isTombstone(m.Header) {
+	if isTombstone(nats.Header(m.Header)) {
 		c.Deleted = true
 		return c, true
 	}

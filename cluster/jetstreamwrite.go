@@ -65,7 +65,7 @@ func (s *jetStreamStore) write(ctx context.Context, k Key, value []byte, expect 
 			return s.whoseIsIt(ctx, k, id, expect)
 		case refused:
 			if !sent {
-				return 0, fmt.Errorf("%w: %w", ErrUnavailable, explain(err, s.nc))
+				return 0, fmt.Errorf("%w: %w", ErrUnavailable, explain(err, s.conn.Conn()))
 			}
 		case refusedForNow:
 		case unsure:
@@ -73,7 +73,7 @@ func (s *jetStreamStore) write(ctx context.Context, k Key, value []byte, expect 
 		}
 		if waitErr := pause(ctx, retryPause); waitErr != nil {
 			if sent {
-				return 0, fmt.Errorf("%w: %w", ErrUnknown, explain(err, s.nc))
+				return 0, fmt.Errorf("%w: %w", ErrUnknown, explain(err, s.conn.Conn()))
 			}
 			return 0, fmt.Errorf("%w: %w: %w", ErrUnavailable, waitErr, err)
 		}
@@ -86,7 +86,11 @@ func (s *jetStreamStore) attempt(ctx context.Context, m *nats.Msg) (uint64, erro
 	if err := ctx.Err(); err != nil {
 		return 0, notSentError{err}
 	}
-	if s.nc.IsClosed() {
+	client, err := s.newest()
+	if err != nil {
+		return 0, notSentError{err}
+	}
+	if client.nc.IsClosed() {
 		return 0, notSentError{nats.ErrConnectionClosed}
 	}
 	wait := s.ackWait
@@ -95,7 +99,7 @@ func (s *jetStreamStore) attempt(ctx context.Context, m *nats.Msg) (uint64, erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+	ack, err := client.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	if err != nil {
 		return 0, err
 	}
@@ -109,7 +113,7 @@ func (s *jetStreamStore) whoseIsIt(ctx context.Context, k Key, id string, expect
 	m, err := s.last(ctx, k)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("%w: %w", ErrUnknown, explain(err, s.nc))
+		return 0, fmt.Errorf("%w: %w", ErrUnknown, explain(err, s.conn.Conn()))
 	case m.Header.Get(jetstream.MsgIDHeader) == id:
 		return m.Sequence, nil
 	case m.Header.Get(jetstream.ExpectedLastSubjSeqHeader) == strconv.FormatUint(expect, 10):

@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/civitas-go/civitas/transport"
 )
 
 // ReadNodes reads the records of a cluster's nodes, in the order of their
@@ -17,16 +18,20 @@ import (
 // may still be on record.
 //
 // ErrNotFound: there is no such cluster. ErrUnavailable: the store did not answer.
-func ReadNodes(ctx context.Context, nc *nats.Conn, cluster string) ([]NodeRecord, error) {
+func ReadNodes(ctx context.Context, conn *transport.NATS, cluster string) ([]NodeRecord, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	s, err := openRead(ctx, nc, cluster)
+	s, err := openRead(ctx, conn, cluster)
 	if err != nil {
 		return nil, fmt.Errorf("read the nodes of cluster %s: %w", cluster, err)
 	}
-	info, err := s.stream.Info(ctx, jetstream.WithSubjectFilter(s.layout.record(Key{Kind: KindNode, Name: "*"})))
+	stream, err := s.stream(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the nodes of cluster %s: %w: %w", cluster, ErrUnavailable, explain(err, nc))
+		return nil, fmt.Errorf("read the nodes of cluster %s: %w: %w", cluster, ErrUnavailable, explain(err, conn.Conn()))
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(s.layout.record(Key{Kind: KindNode, Name: "*"})))
+	if err != nil {
+		return nil, fmt.Errorf("read the nodes of cluster %s: %w: %w", cluster, ErrUnavailable, explain(err, conn.Conn()))
 	}
 	prefix := s.layout.record(Key{Kind: KindNode}) + "."
 	var nodes []NodeRecord
@@ -49,21 +54,18 @@ func ReadNodes(ctx context.Context, nc *nats.Conn, cluster string) ([]NodeRecord
 }
 
 // openRead opens the records as they are, for reading.
-func openRead(ctx context.Context, nc *nats.Conn, cluster string) (*jetStreamStore, error) {
+func openRead(ctx context.Context, conn *transport.NATS, cluster string) (*jetStreamStore, error) {
 	layout, err := layoutOf(cluster)
 	if err != nil {
 		return nil, err
 	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, err
-	}
-	stream, err := js.Stream(ctx, layout.stream())
+	s := &jetStreamStore{conn: conn, layout: layout, replicas: 1, ackWait: defaultAckWait}
+	_, err = s.stream(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("%w: cluster %s has no records here", ErrNotFound, cluster)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, explain(err, nc))
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, explain(err, conn.Conn()))
 	}
-	return &jetStreamStore{nc: nc, js: js, stream: stream, layout: layout, ackWait: defaultAckWait}, nil
+	return s, nil
 }

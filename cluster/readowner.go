@@ -4,9 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/civitas-go/civitas/internal/name"
+	"github.com/civitas-go/civitas/transport"
 )
 
 // ReadOwner reads the record of a cluster-wide name for a client that is no
@@ -15,14 +14,14 @@ import (
 //
 // ErrNotFound: there is no record, or no such cluster. ErrUnavailable: the store
 // did not answer.
-func ReadOwner(ctx context.Context, nc *nats.Conn, cluster, server string) (Owner, error) {
+func ReadOwner(ctx context.Context, conn *transport.NATS, cluster, server string) (Owner, error) {
 	k := ownerKey(server)
 	if err := name.Check(server); err != nil {
 		return Owner{}, err
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	s, err := openRead(ctx, nc, cluster)
+	s, err := openRead(ctx, conn, cluster)
 	if err != nil {
 		return Owner{}, fmt.Errorf("read %s: %w", k, err)
 	}

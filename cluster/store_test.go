@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/cluster/clustertest"
 	"github.com/civitas-go/civitas/internal/natsserver"
+	"github.com/civitas-go/civitas/transport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,17 +38,24 @@ func stopServer(t testing.TB, s *natsserver.Server) {
 	}
 }
 
-func connect(t testing.TB, s *natsserver.Server, o ...nats.Option) *nats.Conn {
+func connect(t testing.TB, s *natsserver.Server, o ...nats.Option) *transport.NATS {
 	t.Helper()
-	nc, err := nats.Connect(s.ClientURL(), append([]nats.Option{nats.ReconnectBufSize(-1), nats.ReconnectWait(10 * time.Millisecond)}, o...)...)
+	return dial(t, transport.NATSOptions{URL: s.ClientURL(), Options: o})
+}
+
+func dial(t testing.TB, o transport.NATSOptions) *transport.NATS {
+	t.Helper()
+	o.ReconnectWait = 10 * time.Millisecond
+	o.Logger = slog.New(slog.DiscardHandler)
+	c, err := transport.DialNATS(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(nc.Close)
-	return nc
+	t.Cleanup(func() { _ = c.Close(context.Background()) })
+	return c
 }
 
-func openJetStream(t testing.TB, nc *nats.Conn, cl string) cluster.Store {
+func openJetStream(t testing.TB, nc *transport.NATS, cl string) cluster.Store {
 	t.Helper()
 	s, err := cluster.OpenJetStream(t.Context(), nc, cl, cluster.JetStreamOptions{})
 	if err != nil {

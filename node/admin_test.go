@@ -14,6 +14,7 @@ import (
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/node"
 	"github.com/civitas-go/civitas/supervisor"
+	"github.com/civitas-go/civitas/transport"
 )
 
 // admin is a call to a node's own server.
@@ -152,7 +153,10 @@ func TestAdminPages(t *testing.T) {
 	noErr(t, "connect", err)
 	defer nc.Close()
 
-	nodes, err := cluster.ReadNodes(soon(t), nc, "dev")
+	conn, err := transport.DialNATS(soon(t), transport.NATSOptions{URL: url})
+	noErr(t, "dial", err)
+	defer func() { noErr(t, "close", conn.Close(soon(t))) }()
+	nodes, err := cluster.ReadNodes(soon(t), conn, "dev")
 	noErr(t, "read the nodes", err)
 	if len(nodes) != 1 || nodes[0].Node != "n1" || nodes[0].Incarnation != n.Incarnation() {
 		t.Fatalf("got %+v, want n1", nodes)

@@ -75,7 +75,7 @@ func Dial(ctx context.Context, o LinkOptions, nats transport.NATSOptions) (*Link
 	if err != nil {
 		return nil, err
 	}
-	store, err := cluster.OpenJetStream(ctx, conn.Conn(), o.Cluster, cluster.JetStreamOptions{})
+	store, err := cluster.OpenJetStream(ctx, conn, o.Cluster, cluster.JetStreamOptions{})
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()

@@ -44,8 +44,8 @@ func TestCrashIsKnownAtOnce(t *testing.T) {
 			}
 		}
 		err := receive(t, "the end of the running call", running)
-		if took := time.Since(began); took > 500*time.Millisecond {
-			t.Errorf("the last caller: got its answer after %v, want 500ms at most", took)
+		if took := time.Since(began); took > 10*time.Second { // of the ten minutes; a busy machine has others to serve
+			t.Errorf("the last caller: got its answer after %v, want it at once", took)
 		}
 		wantErr(t, "running call", err, genserver.ErrExit, false)
 		wantText(t, "running call", err, "box", "out of seats")

@@ -172,6 +172,16 @@ func (a Auth) refusal(err error, url string) error {
 	return err
 }
 
+// isAuth reports that a server does not, or no longer, accept who we are.
+func isAuth(err error) bool {
+	for _, e := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 func (a Auth) hint(err error, url string) string {
 	var (
 		unknown x509.UnknownAuthorityError

@@ -26,7 +26,12 @@ import (
 
 func startServerWith(t *testing.T, o *server.Options) *server.Server {
 	t.Helper()
-	o.Host, o.Port, o.NoLog, o.NoSigs = "127.0.0.1", server.RANDOM_PORT, true, true
+	return startServerAt(t, server.RANDOM_PORT, o)
+}
+
+func startServerAt(t *testing.T, port int, o *server.Options) *server.Server {
+	t.Helper()
+	o.Host, o.Port, o.NoLog, o.NoSigs = "127.0.0.1", port, true, true
 	s, err := server.NewServer(o)
 	if err != nil {
 		t.Fatalf("new server: %v", err)
@@ -84,7 +89,7 @@ func (a *authority) sign(t *testing.T, until time.Time, addresses ...net.IP) (ce
 	t.Helper()
 	private := newKey(t)
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "leaf"}, IPAddresses: addresses,
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "leaf"}, IPAddresses: addresses, DNSNames: []string{"localhost"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, a.cert, &private.PublicKey, a.key)
@@ -99,14 +104,18 @@ func (a *authority) sign(t *testing.T, until time.Time, addresses ...net.IP) (ce
 		writeFile(t, "key.pem", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: encoded}))
 }
 
-func tlsServer(t *testing.T, a *authority, clients *authority, until time.Time, address string) *server.Server {
+func (a *authority) serverTLS(t *testing.T, until time.Time, addresses ...net.IP) *tls.Config {
 	t.Helper()
-	cert, key := a.sign(t, until, net.ParseIP(address))
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	pair, err := tls.LoadX509KeyPair(a.sign(t, until, addresses...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+}
+
+func tlsServer(t *testing.T, a *authority, clients *authority, until time.Time, address string) *server.Server {
+	t.Helper()
+	config := a.serverTLS(t, until, net.ParseIP(address))
 	if clients != nil {
 		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
 		config.ClientCAs.AddCert(parsed(t, clients.file))

@@ -57,7 +57,7 @@ type bundler struct {
 	room   sync.Cond        // on mu; a lane is no longer busy
 	lanes  map[string]*lane // guarded by mu; by prefix
 	dirty  []*lane          // guarded by mu; with something to send, for run
-	closed bool             // guarded by mu
+	closed error            // guarded by mu; why nothing more is taken
 }
 
 // lane is what goes to one place. Its fields are guarded by the bundler's mu.
@@ -145,16 +145,16 @@ func (b *bundler) add(m *Msg, alone bool) error {
 	b.mu.Lock()
 	large := len(m.Data) > b.limit/2
 	l := b.lane(m.Bundle)
-	for !b.closed && (l.bundle.n > 0 && (large || len(l.bundle.buf) >= b.limit || l.bundle.calls >= bundleCalls) || large && l.busy) {
+	for b.closed == nil && (l.bundle.n > 0 && (large || len(l.bundle.buf) >= b.limit || l.bundle.calls >= bundleCalls) || large && l.busy) {
 		if l.busy {
 			b.room.Wait()
 		} else {
 			b.flush(l)
 		}
 	}
-	if b.closed {
+	if err := b.closed; err != nil {
 		b.mu.Unlock()
-		return ErrClosed
+		return err
 	}
 	if large || alone && l.bundle.n == 0 && !l.busy {
 		b.mu.Unlock()
@@ -249,29 +249,42 @@ func (b *bundler) run() {
 		closed := b.closed
 		b.mu.Unlock()
 		release()
-		if closed {
+		if closed != nil {
 			return
 		}
 	}
 }
 
-// drop forgets what has not been sent: the connection it was for is gone.
-func (b *bundler) drop() {
+// end is for a connection that is gone: what has not been sent is forgotten,
+// calls fail with refuse, and so does what comes later. It waits for nothing;
+// done is closed soon.
+func (b *bundler) end(refuse error) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	var calls []string
 	for _, l := range b.lanes {
 		b.lost.Add(uint64(l.bundle.n - l.bundle.calls)) // Never less than none.
+		if l.bundle.calls > 0 {
+			calls = append(calls, string(l.bundle.reply))
+		}
 		l.bundle.n, l.bundle.calls = 0, 0
 	}
+	b.mu.Unlock()
+	for _, reply := range calls {
+		b.fail(reply, refuse)
+	}
+	b.close(refuse)
 }
 
-// close sends what is left and refuses what comes later.
-func (b *bundler) close() {
+// close refuses what comes later, and has what is left sent; then done is
+// closed.
+func (b *bundler) close(refuse error) {
 	b.mu.Lock()
-	b.closed = true
+	if b.closed == nil {
+		b.closed = refuse
+	}
+	b.room.Broadcast()
 	b.mu.Unlock()
 	b.signal()
-	<-b.done
 }
 
 // entry is one message of a bundle.

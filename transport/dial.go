@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -52,10 +53,11 @@ func explain(ctx context.Context, err, dial error) error {
 	}
 }
 
-// dialer makes the sockets. Up to connected, the caller's ctx ends what it does.
+// dialer makes the socket of one link. Up to connected, the caller's ctx ends
+// what it does; from then on it makes no more.
 type dialer struct {
-	net     net.Dialer
-	dialled func(*gatherConn) // is told of every socket
+	net  net.Dialer
+	made atomic.Pointer[gatherConn] // by the last dial; nil for none
 
 	mu   sync.Mutex
 	ctx  context.Context // nats.go's seam passes none. Guarded by mu; nil once connected.
@@ -73,26 +75,22 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	ctx := d.ctx
 	d.mu.Unlock()
 	if ctx == nil {
-		conn, err := d.net.Dial(network, address)
-		if err != nil {
-			return nil, err
-		}
-		return d.gathered(conn), nil
+		return nil, ErrClosed
 	}
 	conn, err := d.net.DialContext(ctx, network, address)
 	if conn, err = d.watch(ctx, conn, err); err != nil {
 		return nil, err
 	}
-	return d.gathered(conn), nil
+	g := newGatherConn(conn)
+	d.made.Store(g)
+	return g, nil
 }
 
-// gathered is the conn to write to.
-func (d *dialer) gathered(conn net.Conn) net.Conn {
-	g := newGatherConn(conn)
-	if d.dialled != nil {
-		d.dialled(g)
+// linger has the socket write what is left when it is closed.
+func (d *dialer) linger() {
+	if g := d.made.Load(); g != nil {
+		g.linger()
 	}
-	return g
 }
 
 // watch closes a new connection if ctx ends before the server has accepted it.
@@ -125,10 +123,10 @@ func (d *dialer) inProcess(p nats.InProcessConnProvider) nats.InProcessConnProvi
 		d.mu.Lock()
 		ctx := d.ctx
 		d.mu.Unlock()
-		conn, err := p.InProcessConn()
 		if ctx == nil {
-			return conn, err
+			return nil, ErrClosed
 		}
+		conn, err := p.InProcessConn()
 		return d.watch(ctx, conn, err)
 	})
 }

@@ -31,6 +31,7 @@ type gatherConn struct {
 	spare  []byte    // guarded by mu; to become buf
 	err    error     // guarded by mu; of the first write that failed
 	closed bool      // guarded by mu
+	last   bool      // guarded by mu; Close writes what is left
 }
 
 const (
@@ -195,13 +196,31 @@ func (g *gatherConn) SetWriteDeadline(time.Time) error { return nil }
 // SetDeadline sets the deadline of reads only.
 func (g *gatherConn) SetDeadline(t time.Time) error { return g.SetReadDeadline(t) }
 
-// Close writes what is left, if the other side takes it soon, and waits for
-// the writing goroutine.
+// linger has Close write what is left, if the other side takes it soon. It is
+// for connections that are closed on purpose: nats.go closes a lost one with
+// the lock that senders need, and they must not wait.
+func (g *gatherConn) linger() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last = true
+}
+
+// Close waits for the writing goroutine.
 func (g *gatherConn) Close() error {
 	g.mu.Lock()
 	g.closed = true
+	linger := g.last
+	if !linger {
+		g.buf = nil
+	}
 	g.room.Broadcast()
 	g.mu.Unlock()
+	if !linger {
+		err := g.Conn.Close()
+		g.signal()
+		<-g.done
+		return err
+	}
 	// A write that hangs now gets the short deadline too; the error is that
 	// of a conn already closed.
 	_ = g.Conn.SetWriteDeadline(time.Now().Add(gatherLinger))

@@ -34,6 +34,7 @@ func TestGatherWritesAllInOrder(t *testing.T) {
 			}
 			clear(p) // the conn has its copy
 		}
+		g.linger()
 		if err := g.Close(); err != nil {
 			t.Errorf("close: got %v, want nil", err)
 		}
@@ -83,24 +84,29 @@ func TestGatherNeverHangs(t *testing.T) {
 	})
 }
 
-func TestGatherCloseDoesNotLinger(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		near, far := net.Pipe() // nobody reads
-		defer func() { _ = far.Close() }()
-		g := newGatherConn(near)
-		if _, err := g.Write([]byte("stuck")); err != nil {
-			t.Fatalf("write: got %v, want nil", err)
-		}
-		synctest.Wait()
-		began := time.Now()
-		if err := g.Close(); err != nil {
-			t.Errorf("close: got %v, want nil", err)
-		}
-		if took := time.Since(began); took != gatherLinger {
-			t.Errorf("got closed after %v, want %v", took, gatherLinger)
-		}
-		if _, err := g.Write([]byte("x")); err == nil {
-			t.Error("write after close: got nil, want an error")
-		}
-	})
+func TestGatherLingersForSoLong(t *testing.T) {
+	for _, want := range []time.Duration{0, gatherLinger} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe() // nobody reads
+			defer func() { _ = far.Close() }()
+			g := newGatherConn(near)
+			if want > 0 {
+				g.linger()
+			}
+			if _, err := g.Write([]byte("stuck")); err != nil {
+				t.Fatalf("write: got %v, want nil", err)
+			}
+			synctest.Wait()
+			began := time.Now()
+			if err := g.Close(); err != nil {
+				t.Errorf("close: got %v, want nil", err)
+			}
+			if took := time.Since(began); took != want {
+				t.Errorf("got closed after %v, want %v", took, want)
+			}
+			if _, err := g.Write([]byte("x")); err == nil {
+				t.Error("write after close: got nil, want an error")
+			}
+		})
+	}
 }

@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"math"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,8 +25,10 @@ type NATSOptions struct {
 	// DialTimeout is how long one address may take to answer; default 2s,
 	// and never longer than DialNATS's context.
 	DialTimeout time.Duration
-	// ReconnectWait is the pause between rounds of trying to reconnect, to
-	// which up to as much again is added at random; default 250ms.
+	// ReconnectWait is how long is waited between the first two rounds of
+	// dialling, when a connection was lost; default 250ms. The waits double up
+	// to sixteen times that, which is also what follows on being refused; up to
+	// half of each is left out at random, so that not all clients come at once.
 	ReconnectWait time.Duration
 	// PingInterval is how often a silent server is asked whether it is
 	// there; after two without an answer the connection counts as lost.
@@ -41,17 +39,18 @@ type NATSOptions struct {
 	// NATS.Dropped. Defaults 512 Ki messages and 64 MiB; negative for no bound.
 	PendingMessages, PendingBytes int
 	// OnDisconnect is called when the connection was lost, OnReconnect when
-	// there is one again. Both run in a goroutine of the connection, one
-	// after the other, and must not block. Requests in flight have been
-	// failed before OnDisconnect is called.
+	// there is one again, on which everything is subscribed. Both run in the
+	// goroutine that dials, one after the other, and must not block. Requests in
+	// flight have been failed before OnDisconnect is called. Close calls neither.
 	OnDisconnect func(error)
 	OnReconnect  func()
 	// Auth is how the server knows the client, and the client the server.
 	Auth Auth
 	// Logger takes what has no caller to be told to; default slog.Default().
 	Logger *slog.Logger
-	// Options are for what is not here. They come first;
-	// what the fields above set has the last word.
+	// Options are for what is not here. They come first; what the fields above
+	// set has the last word, and so has this type on reconnecting, which
+	// nats.go does not do here.
 	Options []nats.Option
 }
 
@@ -83,25 +82,42 @@ func (o NATSOptions) withDefaults() NATSOptions {
 	return o
 }
 
-// NATS is the [Conn] over a NATS server. It reconnects for ever, keeps its
-// subscriptions meanwhile, and keeps nothing else: what is sent while there
-// is no connection is refused with [ErrNotConnected], never sent later.
+// NATS is the [Conn] over a NATS server. When its connection is lost it dials
+// anew, for ever: each of the URL's servers and those that they named, in turn.
+// It keeps its subscriptions meanwhile, and nothing else: what is sent while
+// there is no connection is refused with [ErrNotConnected] at once, and never
+// sent later; an answer that was awaited on a lost connection is not taken from
+// another.
 type NATS struct {
-	opts     NATSOptions
-	nc       *nats.Conn
-	inflight *inflight
-	over     chan struct{} // closed when nats.go has made its last callback
+	opts  NATSOptions
+	given []natsServer
 
-	bundler *bundler
-	gather  atomic.Pointer[gatherConn] // the socket's; nil for none
+	state atomic.Pointer[state]
 
-	dropped atomic.Uint64 // by subscriptions that have ended
+	alive  context.Context // ended by Close
+	end    context.CancelFunc
+	ended  chan struct{}  // closed when all goroutines but those of callers have returned
+	retire sync.WaitGroup // the goroutines that see lost links out
 
-	slow, tooLarge, disconnects atomic.Uint64
+	slow, tooLarge, disconnects, reconnects atomic.Uint64
 
-	mu     sync.Mutex
-	closed bool                           // guarded by mu
-	subs   map[*natsSubscription]struct{} // guarded by mu
+	mu      sync.Mutex
+	closed  bool               // guarded by mu
+	newest  *natsLink          // guarded by mu
+	dropped uint64             // guarded by mu; by subscriptions that have ended
+	lives   map[*life]struct{} // guarded by mu; the others
+
+	// attaching is held while subscriptions are made on a link. Nobody who sends
+	// waits for it.
+	attaching sync.Mutex
+	attached  *natsLink                      // guarded by attaching; has all of subs, unless nil
+	subs      map[*natsSubscription]struct{} // guarded by attaching
+}
+
+// state is what those who send need to know.
+type state struct {
+	link *natsLink // nil for none
+	err  error     // why there is none
 }
 
 var _ Conn = (*NATS)(nil)
@@ -111,11 +127,7 @@ var _ Conn = (*NATS)(nil)
 // [ErrRefused]. It tries each address once. The caller owns the connection and closes it.
 func DialNATS(ctx context.Context, opts NATSOptions) (*NATS, error) {
 	opts = opts.withDefaults()
-	c := &NATS{
-		opts: opts,
-		over: make(chan struct{}),
-		subs: make(map[*natsSubscription]struct{}),
-	}
+	c := &NATS{opts: opts, ended: make(chan struct{}), lives: make(map[*life]struct{}), subs: make(map[*natsSubscription]struct{})}
 	target := "in process"
 	if opts.InProcess == nil {
 		var err error
@@ -123,92 +135,39 @@ func DialNATS(ctx context.Context, opts NATSOptions) (*NATS, error) {
 			return nil, fmt.Errorf("%w: %w", ErrNotConnected, err)
 		}
 	}
-	auth, err := opts.Auth.options(opts.URL)
-	if err != nil {
+	if err := opts.Auth.Check(opts.URL); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotConnected, err)
 	}
-	opts.Options = append(slices.Clip(opts.Options), auth...)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: NATS %s: %w", ErrNotConnected, target, err)
 	}
-	dial := newDialer(ctx, opts.DialTimeout)
-	dial.dialled = c.gather.Store
-	nc, err := c.connect(opts, dial)
-	// From here on a reconnect must not depend on the caller's ctx.
-	if cause := dial.connected(); err != nil {
-		if c.bundler != nil {
-			c.bundler.close()
-		}
-		err = opts.Auth.refusal(explain(ctx, err, cause), opts.URL)
-		return nil, fmt.Errorf("%w: NATS %s: %w", ErrNotConnected, target, err)
-	}
-	c.nc = nc
-	c.bundler.setLimit(nc.MaxPayload() / 2)
-	replies, err := nc.Subscribe(c.inflight.subject(), func(m *nats.Msg) {
-		c.inflight.answer(Msg{Subject: m.Subject, Header: Header(m.Header), Data: m.Data})
-	})
-	if err == nil {
-		err = replies.SetPendingLimits(-1, -1) // never more than the requests in flight
-	}
+	c.given = c.givenServers()
+	c.state.Store(&state{err: ErrNotConnected})
+	c.alive, c.end = context.WithCancel(context.WithoutCancel(ctx))
+	l, err := c.dialRound(ctx, c.given)
 	if err != nil {
-		nc.Close()
-		<-c.over
-		c.bundler.close()
-		return nil, fmt.Errorf("%w: NATS %s: %w", ErrNotConnected, target, err)
+		c.end()
+		return nil, err
 	}
+	go c.keep(l)
 	return c, nil
 }
 
-func (c *NATS) connect(opts NATSOptions, dial *dialer) (*nats.Conn, error) {
-	o := nats.GetDefaultOptions()
-	for _, opt := range opts.Options {
-		if err := opt(&o); err != nil {
-			return nil, err
-		}
-	}
-	o.Url = opts.URL
-	if urls := strings.Split(opts.URL, ","); len(urls) > 1 {
-		o.Url, o.Servers = "", urls
-	}
-	o.Name = opts.Name
-	o.Timeout = opts.DialTimeout
-	o.AllowReconnect = true
-	o.MaxReconnect = -1
-	o.ReconnectWait = opts.ReconnectWait
-	o.ReconnectJitter, o.ReconnectJitterTLS = opts.ReconnectWait, opts.ReconnectWait
-	o.ReconnectBufSize = -1
-	o.IgnoreAuthErrorAbort = true
-	o.PingInterval = opts.PingInterval
-	o.MaxPingsOut = 2
-	if opts.InProcess != nil {
-		o.InProcessServer = dial.inProcess(opts.InProcess)
-	} else if o.CustomDialer == nil {
-		o.CustomDialer = dial
-		o.WriteBufferSize = 1 // gatherConn has one
-	}
-	o.AsyncErrorCB = c.onError
-	o.DisconnectedErrCB = c.onDisconnect
-	o.ReconnectedCB = c.onReconnect
-	o.ClosedCB = c.onClosed
-	inbox := nats.NewInbox()
-	if o.InboxPrefix != "" {
-		inbox = o.InboxPrefix + strings.TrimPrefix(inbox, strings.TrimSuffix(nats.InboxPrefix, "."))
-	}
-	c.inflight = newInflight(inbox)
-	c.bundler = newBundler(c.send, c.inflight.refuse, c.hold)
-	return o.Connect()
+// Conn is the newest connection, for JetStream. It may have been lost: ask for
+// it again before each use. Whoever uses it must not close it, and in virtual
+// time must keep to the forms that take a context: the others share timers
+// between all connections of the process.
+func (c *NATS) Conn() *nats.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.newest.nc
 }
-
-// Conn is the connection itself, for JetStream. Whoever uses it must not
-// close it, and in virtual time must keep to the forms that take a context:
-// the others share timers between all connections of the process.
-func (c *NATS) Conn() *nats.Conn { return c.nc }
 
 // MaxPayload is the most that one message may hold, headers included, as the
 // server has it.
-func (c *NATS) MaxPayload() int64 { return c.nc.MaxPayload() }
+func (c *NATS) MaxPayload() int64 { return c.Conn().MaxPayload() }
 
-// NATSStats counts what went wrong on a connection since it was dialled.
+// NATSStats counts what went wrong since DialNATS.
 type NATSStats struct {
 	// Dropped counts the messages that came for subscriptions whose queue was
 	// full, and were lost: see NATSOptions.PendingMessages.
@@ -220,312 +179,142 @@ type NATSStats struct {
 	// Disconnects counts the connections that were lost. A server closes one
 	// that reads too slowly; what it had for it is lost then.
 	Disconnects uint64
+	// Reconnects counts the connections that were made after one was lost.
+	Reconnects uint64
 }
 
 // Stats is a snapshot of the counts.
 func (c *NATS) Stats() NATSStats {
 	return NATSStats{
-		Dropped: c.Dropped(), SlowConsumers: c.slow.Load(), TooLarge: c.tooLarge.Load(), Disconnects: c.disconnects.Load(),
+		Dropped: c.Dropped(), SlowConsumers: c.slow.Load(), TooLarge: c.tooLarge.Load(),
+		Disconnects: c.disconnects.Load(), Reconnects: c.reconnects.Load(),
 	}
-}
-
-// Dropped counts the messages that came for subscriptions whose queue was
-// full, and were lost.
-func (c *NATS) Dropped() uint64 {
-	c.mu.Lock()
-	subs := slices.Collect(maps.Keys(c.subs))
-	c.mu.Unlock()
-	n := c.dropped.Load()
-	for _, s := range subs {
-		if d, err := s.sub.Dropped(); err == nil && d > 0 {
-			n += uint64(d)
-		}
-	}
-	return n
 }
 
 // Publish implements [Conn]. It blocks while the socket takes no more.
 func (c *NATS) Publish(m Msg) error {
-	if err := checkSubject(m.Subject, false); err != nil {
+	l, err := c.linkFor(&m)
+	if err != nil {
 		return err
 	}
-	return c.publish(&m, false)
+	return c.publish(l, &m, false)
+}
+
+// linkFor is where a message goes, or why it cannot go.
+func (c *NATS) linkFor(m *Msg) (*natsLink, error) {
+	if err := checkSubject(m.Subject, false); err != nil {
+		return nil, err
+	}
+	s := c.state.Load()
+	return s.link, s.err
 }
 
 // publishNow is Publish for a sender that has nothing else to send soon: the
 // message has left when it returns.
 func (c *NATS) publishNow(m Msg) error {
-	if err := checkSubject(m.Subject, false); err != nil {
+	l, err := c.linkFor(&m)
+	if err != nil {
 		return err
 	}
-	defer c.hold()()
-	return c.send(&m)
+	defer l.hold()()
+	return c.send(l, &m)
 }
 
 // publish sends a message; a sender that is alone is not made to wait for others.
-func (c *NATS) publish(m *Msg, alone bool) error {
-	switch {
-	case m.Bundle == "" || len(m.Header) > 0:
-		return c.send(m)
-	case !c.nc.IsConnected():
-		return c.send(m) // which says why not
+func (c *NATS) publish(l *natsLink, m *Msg, alone bool) error {
+	if m.Bundle == "" || len(m.Header) > 0 {
+		return c.send(l, m)
 	}
-	return c.bundler.add(m, alone)
+	return l.bundler.add(m, alone)
 }
 
-// hold has what is sent until release leave together, at once then.
-func (c *NATS) hold() (release func()) {
-	g := c.gather.Load()
-	if g == nil {
-		return func() {}
-	}
-	g.hold()
-	return g.release
-}
-
-func (c *NATS) send(m *Msg) error {
+func (c *NATS) send(l *natsLink, m *Msg) error {
 	var err error
 	switch {
 	case len(m.Header) > 0:
-		err = c.nc.PublishMsg(&nats.Msg{Subject: m.Subject, Reply: m.Reply, Header: nats.Header(m.Header), Data: m.Data})
+		err = l.nc.PublishMsg(&nats.Msg{Subject: m.Subject, Reply: m.Reply, Header: nats.Header(m.Header), Data: m.Data})
 	case m.Reply != "":
-		err = c.nc.PublishRequest(m.Subject, m.Reply, m.Data)
+		err = l.nc.PublishRequest(m.Subject, m.Reply, m.Data)
 	default:
-		err = c.nc.Publish(m.Subject, m.Data)
+		err = l.nc.Publish(m.Subject, m.Data)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
-	}
-	if errors.Is(err, nats.ErrMaxPayload) {
+	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed):
+		return c.whyNot()
+	case errors.Is(err, nats.ErrMaxPayload):
 		c.tooLarge.Add(1)
-		return tooLarge(m.size(), c.nc.MaxPayload())
+		return tooLarge(m.size(), l.nc.MaxPayload())
+	case errors.Is(err, nats.ErrBadSubject):
+		return ErrBadSubject
+	case errors.Is(err, nats.ErrHeadersNotSupported):
+		return err
 	}
-	return translate(err)
+	// The socket is broken. What it took of the message is not all of it, so
+	// nobody will be given it.
+	return fmt.Errorf("%w: %w", ErrNotConnected, err)
+}
+
+// whyNot is why a message could not leave on a link that was lost just now.
+func (c *NATS) whyNot() error {
+	if s := c.state.Load(); s.link == nil {
+		return s.err
+	}
+	return ErrNotConnected
 }
 
 // Request implements [Conn].
 func (c *NATS) Request(ctx context.Context, m Msg) (Msg, error) {
-	if err := checkSubject(m.Subject, false); err != nil {
-		return Msg{}, err
-	}
-	p, err := c.inflight.begin(ctx)
+	l, err := c.linkFor(&m)
 	if err != nil {
 		return Msg{}, err
 	}
-	m.Reply = c.inflight.reply(p)
-	return c.inflight.await(ctx, m.Until, p, c.publish(&m, p.alone))
-}
-
-// Subscribe implements [Conn].
-func (c *NATS) Subscribe(subject string, deliver func(Msg)) (Subscription, error) {
-	if err := checkSubject(subject, true); err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, ErrClosed
-	}
-	s := &natsSubscription{conn: c, ended: make(chan struct{})}
-	var bundles unbundler
-	sub, err := c.nc.Subscribe(subject, func(m *nats.Msg) {
-		bundles.deliver(Msg{Subject: m.Subject, Reply: m.Reply, Header: Header(m.Header), Data: m.Data}, deliver)
-	})
+	p, err := l.inflight.begin(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("subscribe to %s: %w", subject, translate(err))
+		return Msg{}, err
 	}
-	sub.SetClosedHandler(func(string) { close(s.ended) })
-	if err := sub.SetPendingLimits(c.opts.PendingMessages, c.opts.PendingBytes); err != nil {
-		return nil, fmt.Errorf("subscribe to %s: %w", subject, translate(err))
-	}
-	s.sub = sub
-	c.subs[s] = struct{}{}
-	return s, nil
+	m.Reply = l.inflight.reply(p)
+	return l.inflight.await(ctx, m.Until, p, c.publish(l, &m, p.alone))
 }
 
 // Flush implements [Conn]. It covers the server this connection is to: others
 // of a NATS cluster may learn of a new subscription a little later.
 // Without a connection it fails with ErrNotConnected at once.
 func (c *NATS) Flush(ctx context.Context) error {
-	switch {
-	case c.nc.IsClosed():
-		return fmt.Errorf("flush: %w", ErrClosed)
-	case !c.nc.IsConnected():
-		return fmt.Errorf("flush: %w", ErrNotConnected)
+	s := c.state.Load()
+	err := s.err
+	if s.link != nil {
+		err = s.link.flush(ctx)
 	}
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, math.MaxInt64) // nats.go insists on a deadline
-		defer cancel()
-	}
-	err := c.nc.FlushWithContext(ctx)
-	switch {
-	case err == nil, ctx.Err() != nil:
+	if err == nil || ctx.Err() != nil {
 		return err
-	case errors.Is(err, nats.ErrConnectionClosed) && !c.nc.IsClosed():
-		return fmt.Errorf("flush: %w", ErrDisconnected) // what nats.go says when the connection breaks
-	default:
-		return fmt.Errorf("flush: %w", translate(err))
 	}
+	return fmt.Errorf("flush: %w", err)
 }
 
 // Close implements [Conn].
 func (c *NATS) Close(ctx context.Context) error {
 	c.mu.Lock()
 	c.closed = true
-	subs := slices.Collect(maps.Keys(c.subs))
 	c.mu.Unlock()
-
-	c.bundler.close()
+	if s := c.state.Load(); s.link != nil {
+		s.link.bundler.close(ErrClosed)
+		select {
+		case <-s.link.bundler.done:
+		case <-ctx.Done():
+		}
+	}
 	_ = c.Flush(ctx) // Best effort: the connection goes either way.
-	c.inflight.close(ErrClosed, fmt.Errorf("%w: it was closed", ErrDisconnected))
-	c.nc.Close()
-	for _, s := range subs {
-		select {
-		case <-s.ended:
-			c.forget(s)
-		case <-ctx.Done():
-			return fmt.Errorf("close: a delivery on %s still runs: %w", s.sub.Subject, ctx.Err())
-		}
+	if s := c.state.Swap(&state{err: ErrClosed}); s.link != nil {
+		s.link.inflight.close(ErrClosed, fmt.Errorf("%w: it was closed", ErrDisconnected))
+		s.link.socket.linger()
 	}
+	c.end()
 	select {
-	case <-c.over:
+	case <-c.ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("close: %w", ctx.Err())
-	}
-}
-
-func (c *NATS) forget(s *natsSubscription) {
-	c.mu.Lock()
-	delete(c.subs, s)
-	c.mu.Unlock()
-}
-
-func (c *NATS) onError(nc *nats.Conn, sub *nats.Subscription, err error) {
-	log := c.opts.Logger.With("conn", c.opts.Name)
-	if sub != nil {
-		log = log.With("subject", sub.Subject)
-	}
-	if errors.Is(err, nats.ErrSlowConsumer) {
-		c.slow.Add(1)
-		log.Warn("subscription is too slow: its queue is full, and messages are dropped until it has room",
-			"pending_messages", c.opts.PendingMessages, "pending_bytes", c.opts.PendingBytes, "dropped", c.Dropped())
-		return
-	}
-	if nc != nil && nc.IsClosed() {
-		return
-	}
-	log.Error("NATS connection", "error", err)
-}
-
-func (c *NATS) onDisconnect(nc *nats.Conn, err error) {
-	if !nc.IsClosed() {
-		c.disconnects.Add(1)
-	}
-	cause := ErrDisconnected
-	if err != nil {
-		cause = fmt.Errorf("%w: %w", ErrDisconnected, err)
-	}
-	c.bundler.drop()
-	c.inflight.fail(cause)
-	if c.opts.OnDisconnect != nil {
-		c.opts.OnDisconnect(err)
-	}
-}
-
-func (c *NATS) onReconnect(*nats.Conn) {
-	if c.opts.OnReconnect != nil {
-		c.opts.OnReconnect()
-	}
-}
-
-func (c *NATS) onClosed(*nats.Conn) {
-	c.inflight.close(ErrClosed, ErrDisconnected)
-	close(c.over)
-}
-
-// natsSubscription is a callback subscription of nats.go, with a Drain that
-// neither polls slowly nor uses timers shared between connections.
-type natsSubscription struct {
-	conn  *NATS
-	sub   *nats.Subscription
-	ended chan struct{} // closed when the delivering goroutine has returned
-}
-
-// stopNow is a count of messages too long for a server to read as a number.
-// UNSUB with such a count ends the subscription at once on the server, as
-// without one, while nats.go keeps its own half until that many have come: so
-// what is on its way is still delivered. (Unsubscribe forgets it: up to every
-// seventh message was lost when a busy subscription ended.) Should a server
-// ever read the number, Drain's closing Unsubscribe still ends the
-// subscription, and the conformance suite would see the losses.
-const stopNow = math.MaxInt64
-
-// stillBusy is how often Drain looks whether the queue is empty.
-const stillBusy = 200 * time.Microsecond
-
-func (s *natsSubscription) Drain(ctx context.Context) error {
-	defer s.conn.forget(s)
-	err := s.drain(ctx)
-	if d, derr := s.sub.Dropped(); derr == nil && d > 0 {
-		s.conn.dropped.Add(uint64(d))
-	}
-	if uerr := s.sub.Unsubscribe(); err == nil && uerr != nil {
-		err = translate(uerr)
-	}
-	if err != nil {
-		return fmt.Errorf("drain %s: %w", s.sub.Subject, err)
-	}
-	select {
-	case <-s.ended:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("drain %s: %w", s.sub.Subject, ctx.Err())
-	}
-}
-
-func (s *natsSubscription) drain(ctx context.Context) error {
-	if err := s.sub.AutoUnsubscribe(stopNow); err != nil {
-		return translate(err)
-	}
-	// Once the server has answered, all that it sent is in nats.go's queue.
-	// Without a connection nothing more comes anyway.
-	if err := s.conn.Flush(ctx); err != nil && !errors.Is(err, ErrDisconnected) && !errors.Is(err, ErrNotConnected) {
-		return err
-	}
-	tick := time.NewTicker(stillBusy)
-	defer tick.Stop()
-	for {
-		n, _, err := s.sub.Pending() // counts the one being delivered
-		if err != nil {
-			return translate(err)
-		}
-		if n == 0 {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%d messages are left: %w", n, ctx.Err())
-		}
-	}
-}
-
-// translate gives nats.go's errors their name here; others stay as they are.
-func translate(err error) error {
-	switch {
-	case errors.Is(err, nats.ErrReconnectBufExceeded):
-		return ErrNotConnected
-	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
-		return ErrClosed
-	case errors.Is(err, nats.ErrBadSubscription):
-		return fmt.Errorf("%w: the subscription has ended", ErrClosed)
-	case errors.Is(err, nats.ErrNoResponders):
-		return ErrNoResponders
-	case errors.Is(err, nats.ErrBadSubject):
-		return ErrBadSubject
-	default:
-		return err
+		return fmt.Errorf("close: a delivery still runs: %w", ctx.Err())
 	}
 }

@@ -22,7 +22,7 @@ func castCommand(_ Options, s Streams) *cobra.Command {
 
 func (c *client) cast(ctx context.Context, conn *transport.NATS, m message) error {
 	// NATS does not tell whether anybody listens; the records do.
-	_, err := cluster.ReadOwner(ctx, conn.Conn(), c.cluster, m.server)
+	_, err := cluster.ReadOwner(ctx, conn, c.cluster, m.server)
 	switch {
 	case errors.Is(err, cluster.ErrNotFound):
 		return c.unknown(m.server)
