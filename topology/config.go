@@ -4,7 +4,6 @@ import (
 	"encoding"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -186,24 +185,19 @@ func keyInto(text string, k reflect.Value) error {
 		k.SetString(text)
 		return nil
 	case k.CanInt():
-		i, err := strconv.ParseInt(text, 10, k.Type().Bits())
-		k.SetInt(i)
-		return withoutFunc(err)
+		if i, err := strconv.ParseInt(text, 10, k.Type().Bits()); err == nil {
+			k.SetInt(i)
+			return nil
+		}
+		return fmt.Errorf("want a whole number that is an %v", k.Type())
 	case k.CanUint():
-		u, err := strconv.ParseUint(text, 10, k.Type().Bits())
-		k.SetUint(u)
-		return withoutFunc(err)
+		if u, err := strconv.ParseUint(text, 10, k.Type().Bits()); err == nil {
+			k.SetUint(u)
+			return nil
+		}
+		return fmt.Errorf("want a whole number that is a %v", k.Type())
 	}
 	return fmt.Errorf("can't come from a file: it is a %v", k.Type())
-}
-
-// withoutFunc is the cause of a strconv error.
-func withoutFunc(err error) error {
-	var n *strconv.NumError
-	if errors.As(err, &n) {
-		return n.Err
-	}
-	return err
 }
 
 func (l *loading) sliceInto(n *yaml.Node, path string, v reflect.Value) {

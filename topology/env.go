@@ -114,7 +114,7 @@ func (l *loading) reference(n *yaml.Node, path, inner string) (string, bool) {
 		value, set = l.Lookup(name)
 	}
 	switch {
-	case hasDefault && value == "":
+	case hasDefault && (!set || value == ""):
 		return byDefault, true
 	case !set:
 		l.mistake(n, path, fmt.Sprintf("the variable %s is not set", shorten(name)), fmt.Sprintf("set it, or give a default: ${%s:-…}", shorten(name)))

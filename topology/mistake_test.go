@@ -77,7 +77,7 @@ func TestMistakes(t *testing.T) {
 		{"window infinite", root(", restart_window: .inf")},
 		{"window no number", root(", restart_window: .nan")},
 		{"window true", root(", restart_window: true")},
-		{"backoff", root(", backoff: EXPONENTAL")},
+		{"backoff", root(", backoff: EXPONENTIALLY")},
 		{"base without", root(", backoff_base: 1")},
 		{"base above max", root(", backoff: linear, backoff_base: 10, backoff_max: 5s")},
 		{"jitter", root(", backoff: linear, backoff_jitter: 0.5")},

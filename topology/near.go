@@ -10,6 +10,10 @@ import (
 // inOtherWords are what the same thing is called elsewhere.
 var inOtherWords = map[string]string{
 	"never":               "temporary",
+	"no":                  "temporary",
+	"always":              "permanent",
+	"on-failure":          "transient",
+	"on_failure":          "transient",
 	"simple_one_for_one":  "dynamic_supervisor",
 	"dynamic":             "dynamic_supervisor",
 	"max_spawns":          "max_total_spawns",
@@ -93,7 +97,6 @@ func edits(a, b string) int {
 // listed is a list of words for a message, not all of a long one.
 func listed(words []string) string {
 	const most = 20
-	words = slices.Clone(words)
 	if len(words) > most {
 		return strings.Join(words[:most], ", ") + fmt.Sprintf(" and %d more", len(words)-most)
 	}
@@ -102,9 +105,14 @@ func listed(words []string) string {
 
 // byNearness sorts known words, the likelier meant first.
 func byNearness(word string, known []string) []string {
+	word = strings.ToLower(word)
+	distance := map[string]int{}
+	for _, k := range known {
+		distance[k] = edits(word, strings.ToLower(k))
+	}
 	known = slices.Clone(known)
-	slices.SortStableFunc(known, func(a, b string) int {
-		return cmp.Or(cmp.Compare(edits(strings.ToLower(word), strings.ToLower(a)), edits(strings.ToLower(word), strings.ToLower(b))), cmp.Compare(a, b))
+	slices.SortFunc(known, func(a, b string) int {
+		return cmp.Or(cmp.Compare(distance[a], distance[b]), cmp.Compare(a, b))
 	})
 	return known
 }
