@@ -24,7 +24,8 @@ type Options struct {
 	Name string
 	// Version is the program's. Default the module's.
 	Version string
-	// Tree is what `run` runs. Default a rate limiter named rate_limiter.
+	// Tree is what `run` runs. Default a rate_limiter, a cache and
+	// sessions, from services/.
 	Tree supervisor.Spec
 }
 

@@ -18,6 +18,8 @@ import (
 	"github.com/civitas-go/civitas/node"
 	"github.com/civitas-go/civitas/node/embedded"
 	"github.com/civitas-go/civitas/services/ratelimit"
+	"github.com/civitas-go/civitas/services/sessions"
+	"github.com/civitas-go/civitas/services/ttlcache"
 	"github.com/civitas-go/civitas/supervisor"
 	"github.com/civitas-go/civitas/transport"
 )
@@ -28,6 +30,8 @@ const defaultListen = "127.0.0.1:4222"
 // builtIn is the tree of `civitas run` without one of its own.
 var builtIn = supervisor.Spec{Children: []supervisor.Child{
 	{Name: "rate_limiter", Run: ratelimit.Limiter.With(ratelimit.Config{}), Scope: supervisor.Cluster},
+	{Name: "cache", Run: ttlcache.Cache.With(ttlcache.Config{}), Scope: supervisor.Cluster},
+	{Name: "sessions", Run: sessions.Registry.With(sessions.Config{}), Scope: supervisor.Cluster},
 }}
 
 // runTimeout is how long a NATS server may take to answer, by default.
