@@ -7,29 +7,39 @@ import "strings"
 // subscription: a full mailbox refuses a call and drops a cast, as for senders
 // here. Messages that are delivered one after the other are handled in that
 // order.
-func (s *System) Deliver(in *Incoming) {
+//
+// Where the mailbox had no room, Deliver tells what it knows of it.
+func (s *System) Deliver(in *Incoming) Overload {
 	h := header{kind: in.Kind, op: in.Op, remote: &in.Envelope}
 	if in.Span.IsValid() {
 		h.span = &in.Span
 	}
 	if in.Kind != KindCall {
-		if err := s.push(in.To, &oneWay{hdr: h, body: in.Body}, false); err != nil {
-			s.drop(in.To, in.Kind, in.Op, s.refusal(in.To, err))
+		it := oneWays.Get().(*oneWay)
+		it.hdr, it.body = h, in.Body
+		err := s.push(in.To, it, false)
+		if err == nil {
+			return Overload{}
 		}
-		return
+		it.recycle()
+		s.drop(in.To, in.Kind, in.Op, s.refusal(in.To, err))
+		return s.overload(in.To, err)
 	}
 	h.deadline = in.Deadline
 	if waits(in.Chain, s.node, in.To) {
 		in.Reply.Reply(nil, cycle(in.Chain, s.node, in.To))
-		return
+		return Overload{}
 	}
 	if s.draining.Load() && !s.waitsHere(in.Chain) {
 		in.Reply.Reply(nil, undelivered(ErrDraining, in.To, "node %s takes no new work", s.node))
-		return
+		return Overload{}
 	}
-	if err := s.push(in.To, &inboundCall{hdr: h, body: in.Body, reply: in.Reply}, false); err != nil {
-		in.Reply.Reply(nil, s.refusal(in.To, err))
+	err := s.push(in.To, &inboundCall{hdr: h, body: in.Body, reply: in.Reply}, false)
+	if err == nil {
+		return Overload{}
 	}
+	in.Reply.Reply(nil, s.refusal(in.To, err))
+	return s.overload(in.To, err)
 }
 
 // waitsHere reports whether a server of this System waits for the answer. Its own
@@ -41,6 +51,30 @@ func (s *System) waitsHere(chain []string) bool {
 		}
 	}
 	return false
+}
+
+// Overload is what is known of a mailbox that had no room. The zero value is
+// that of one that had.
+type Overload struct {
+	// Waiting is how many messages wait in it.
+	Waiting int
+	// Handled is how many the server has handled so far, which tells how fast
+	// it is.
+	Handled uint64
+}
+
+// overload is that of the server that refused with err.
+func (s *System) overload(name string, err error) Overload {
+	if e, ok := err.(*Error); !ok || e.Code != ErrOverloaded.Code { //nolint:errorlint // it's never wrapped
+		return Overload{}
+	}
+	p := s.procs.get(name)
+	if p == nil {
+		return Overload{Waiting: DefaultMailbox} // between two lives
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Overload{Waiting: int(p.box.n), Handled: p.turns}
 }
 
 func (s *System) refusal(name string, err error) error {

@@ -67,7 +67,7 @@ func (r Ref) sendAway(ctx context.Context, from *Context, kind Kind, m Message, 
 	out := outgoing(ctx, from, r, kind, m)
 	err := r.sys.router.Publish(ctx, out)
 	out.recycle()
-	if errors.Is(err, ErrNoProcess) {
+	if errors.Is(err, ErrNoProcess) || errors.Is(err, ErrOverloaded) {
 		return r.dropped(kind, m.Op(), err, o)
 	}
 	return err

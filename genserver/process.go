@@ -193,7 +193,7 @@ func (p *Process) push(it item, force bool) error {
 		return errGone
 	}
 	if int(p.box.n) >= p.host.def.mailbox && !force {
-		return undelivered(ErrOverloaded, p.name, "%d messages wait", p.box.n)
+		return &Error{Code: ErrOverloaded.Code, Server: p.name, Text: p.host.full, Undelivered: true}
 	}
 	p.box.push(it)
 	return nil

@@ -18,8 +18,9 @@ type Router interface {
 	Request(ctx context.Context, m *Outgoing) (Body, error)
 
 	// Publish sends a cast or an info. Nil says that it has left, not that it
-	// arrived; ErrNoProcess that the name is known to have no owner. It does
-	// not keep m.
+	// arrived; ErrNoProcess that the name is known to have no owner, and
+	// ErrOverloaded that the server is known to have no room now. It does not
+	// keep m.
 	Publish(ctx context.Context, m *Outgoing) error
 
 	// Claim makes this node the owner of a cluster-wide name, or refuses with

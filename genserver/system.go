@@ -63,6 +63,8 @@ type host struct {
 	typed []callEntry // the same, but for Map's, which is not found by its type
 
 	metrics *typeMetrics // nil where nobody measures
+
+	full string // what a full mailbox has to say
 }
 
 func (h *host) entries(kind Kind) map[string]entry {
@@ -170,6 +172,7 @@ func (s *System) host(d *definition) *host {
 	h := &host{
 		def:   d,
 		calls: make(map[string]callEntry, len(d.calls)),
+		full:  fmt.Sprintf("%d messages wait", d.mailbox),
 	}
 	for op, e := range d.calls {
 		e = e.hosted()

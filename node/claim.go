@@ -34,7 +34,7 @@ func (r *router) Claim(ctx context.Context, name string) (genserver.Claim, error
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
 	c := &claim{router: r, name: name, epoch: epoch}
-	if c.public, err = transport.ServePublic(r.conn, r.subjects, name, r.log, r.sys.Deliver); err == nil {
+	if c.public, err = transport.ServePublic(r.conn, r.subjects, name, r.log, r.deliverPublic); err == nil {
 		err = r.conn.Flush(ctx)
 	}
 	if err != nil {

@@ -95,6 +95,10 @@ func (n *Node) start(ctx context.Context) error {
 	sys.Router, sys.Codec = n.router, transport.MsgPack
 	n.sys = genserver.NewSystem(sys)
 	n.router.sys = n.sys
+	n.router.overloads = overloads{
+		incarnation: n.registry.Incarnation(), resolve: n.registry.ResolveNode, publish: n.router.publishOverload, log: n.log,
+	}
+	n.router.overloads.start()
 	if n.service, err = transport.ServeNode(n.link.Conn, subjects, n.registry.Incarnation(), n.log, n.router.deliver); err != nil {
 		return err
 	}

@@ -40,6 +40,8 @@ type peer struct {
 	sequence *transport.Sequence // of what goes there, whichever name it is for
 	bundles  atomic.Bool         // it takes them; until it has said so, it does not
 
+	refusals refusals
+
 	mu       sync.RWMutex
 	subjects map[string]string // guarded by mu; by name
 }
@@ -69,11 +71,16 @@ func (p *peer) subject(name string) string {
 	return s
 }
 
+// knownPeer is one that something was sent to, else nil.
+func (r *router) knownPeer(incarnation string) *peer {
+	r.peers.mu.RLock()
+	defer r.peers.mu.RUnlock()
+	return r.peers.all[incarnation]
+}
+
 // peer finds an incarnation; when it is new, it is asked what it can.
 func (r *router) peer(incarnation string) *peer {
-	r.peers.mu.RLock()
-	p := r.peers.all[incarnation]
-	r.peers.mu.RUnlock()
+	p := r.knownPeer(incarnation)
 	if p != nil {
 		return p
 	}

@@ -29,7 +29,8 @@ type router struct {
 	mu     sync.Mutex
 	claims map[string]*claim // guarded by mu; of the names that plain clients can reach
 
-	peers peers
+	peers     peers
+	overloads overloads
 }
 
 // settledName is where a node calls itself; no server has it.
@@ -47,7 +48,7 @@ const (
 func (r *router) Request(ctx context.Context, m *genserver.Outgoing) (genserver.Body, error) {
 	owner, known := r.known(m)
 	if known {
-		body, err := transport.Request(ctx, r.conn, r.route(m, owner), m)
+		body, err := r.call(ctx, m, owner)
 		if err == nil || !strayed(err) {
 			return body, named(err, m.To)
 		}
@@ -78,7 +79,7 @@ func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster
 		case err != nil:
 			return nil, err
 		}
-		body, err := transport.Request(ctx, r.conn, r.route(m, owner), m)
+		body, err := r.call(ctx, m, owner)
 		if err == nil || !strayed(err) {
 			return body, named(err, m.To)
 		}
@@ -115,7 +116,11 @@ func (r *router) Publish(ctx context.Context, m *genserver.Outgoing) error {
 	if err != nil {
 		return err
 	}
-	return transport.Publish(r.conn, r.route(m, owner), m)
+	to, err := r.route(m, owner)
+	if err != nil {
+		return err
+	}
+	return transport.Publish(r.conn, to, m)
 }
 
 // settle ends the public subjects and returns when everything that NATS has
@@ -166,9 +171,23 @@ func (r *router) forget(m *genserver.Outgoing, owner cluster.Owner) {
 	}
 }
 
-func (r *router) route(m *genserver.Outgoing, owner cluster.Owner) transport.Route {
+// route is the way to an owner, unless that has said that the server has more
+// than it can do.
+func (r *router) route(m *genserver.Outgoing, owner cluster.Owner) (transport.Route, error) {
 	p := r.peer(owner.Incarnation)
-	return transport.Route{Subject: p.subject(m.To), Epoch: owner.Epoch, Sequence: p.sequence, Bundle: p.bundle()}
+	if err := p.refusals.of(m.To); err != nil {
+		return transport.Route{}, err
+	}
+	return transport.Route{Subject: p.subject(m.To), Epoch: owner.Epoch, Sequence: p.sequence, Bundle: p.bundle()}, nil
+}
+
+// call sends a call to that owner.
+func (r *router) call(ctx context.Context, m *genserver.Outgoing, owner cluster.Owner) (genserver.Body, error) {
+	to, err := r.route(m, owner)
+	if err != nil {
+		return nil, err
+	}
+	return transport.Request(ctx, r.conn, to, m)
 }
 
 // named makes the one error of transport.Request that is no *genserver.Error

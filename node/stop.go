@@ -90,6 +90,7 @@ func (n *Node) disconnect() error {
 	var errs []error
 	if n.router != nil {
 		n.router.peers.close()
+		n.router.overloads.close()
 	}
 	if n.router != nil && n.router.discovery != nil {
 		errs = append(errs, n.router.discovery.Drain(ctx))

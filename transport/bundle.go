@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"runtime"
@@ -112,6 +113,19 @@ func (p *pack) addReply(reply string) {
 	p.calls++
 }
 
+// takes reports whether there is room for one more, and its answer goes where
+// those of the others go.
+func (p *pack) takes(m *Msg, limit int) bool {
+	if len(p.buf) >= limit || p.calls >= bundleCalls {
+		return false
+	}
+	if m.Reply == "" || p.calls == 0 {
+		return true
+	}
+	at := strings.LastIndexByte(m.Reply, '.') + 1
+	return len(p.reply) > at && string(p.reply[:at]) == m.Reply[:at] && bytes.IndexByte(p.reply[at:], '.') < 0
+}
+
 // msg is what the broker is to be given.
 func (p *pack) msg(subject string) Msg {
 	if p.n == 1 {
@@ -145,7 +159,7 @@ func (b *bundler) add(m *Msg, alone bool) error {
 	b.mu.Lock()
 	large := len(m.Data) > b.limit/2
 	l := b.lane(m.Bundle)
-	for b.closed == nil && (l.bundle.n > 0 && (large || len(l.bundle.buf) >= b.limit || l.bundle.calls >= bundleCalls) || large && l.busy) {
+	for b.closed == nil && (l.bundle.n > 0 && (large || !l.bundle.takes(m, b.limit)) || large && l.busy) {
 		if l.busy {
 			b.room.Wait()
 		} else {
