@@ -60,7 +60,7 @@ func (n *Node) startAdmin(ctx context.Context) error {
 	if err != nil || n.router == nil {
 		return err
 	}
-	n.operators, err = transport.ServeAdmin(n.link.Conn, n.router.subjects, n.registry.Incarnation(), AdminName, n.log, n.sys.Deliver)
+	n.operators, err = transport.ServeAdmin(n.link.Conn, n.router.subjects, n.registry.Incarnation(), AdminName, n.log, n.router.deliverPublic)
 	return err
 }
 

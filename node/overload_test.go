@@ -79,11 +79,11 @@ func TestSendersAreToldOfAnOverload(t *testing.T) {
 		if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 			t.Errorf("got %v told, want %v", got, want)
 		}
-		time.Sleep(firstOverload)
+		<-time.After(firstOverload)
 		for _, node := range []string{"unknown", "a"} {
 			o.full(&genserver.Incoming{Envelope: genserver.Envelope{To: "s", FromNode: node}}, box)
 		}
-		time.Sleep(tellTimeout)
+		<-time.After(tellTimeout)
 		synctest.Wait()
 		if len(got) != 3 || got[2].incarnation != "i-a" {
 			t.Errorf("got %v told, want a again", got)
@@ -111,11 +111,11 @@ func TestRefusalsEnd(t *testing.T) {
 		if err := r.of("past"); err != nil {
 			t.Errorf("a notice of no time: got %v, want nil", err)
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 		if err := r.of("s"); err != nil {
 			t.Errorf("after its time: got %v, want nil", err)
 		}
-		time.Sleep(longestOverload)
+		<-time.After(longestOverload)
 		if err := r.of("forever"); err != nil {
 			t.Errorf("got %v, want nil: no notice holds that long", err)
 		}

@@ -97,16 +97,17 @@ func decodeBothWays(t *testing.T, data []byte) {
 func TestNotFlat(t *testing.T) {
 	type inner struct{ X int }
 	for _, v := range []any{
-		struct{ X []int }{}, struct{ X any }{}, struct{ X *int }{}, struct{ X time.Time }{}, struct{ X float32 }{},
+		struct{ X []int }{},
+		struct{ X any }{},
+		struct{ X *int }{},
+		struct{ X time.Time }{},
+		struct{ X float32 }{},
 		struct{ inner }{},
 		struct {
 			X int `json:"x,string"`
 		}{},
 		struct {
 			X int `json:"x" msgpack:"y"`
-		}{},
-		struct {
-			X int `json:"it's"`
 		}{},
 	} {
 		if flatOf(reflect.TypeOf(v)) != nil {
