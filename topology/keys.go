@@ -74,16 +74,16 @@ var (
 	intensityKeys = []key{
 		{name: "max_restarts", kind: aCount, byDefault: "3", doc: "How many restarts may fall into one restart_window; one more, and the supervisor gives up. 0 for none."},
 		{name: "restart_window", kind: aWait, byDefault: "60s", doc: "The sliding window that max_restarts counts in."},
-		{name: "backoff", kind: aGrowth, byDefault: "none", doc: "How the wait before a restart grows with a child's attempts."},
+		{name: "backoff", kind: aGrowth, byDefault: "none", doc: "How the wait before a restart grows with a child's attempts: none, constant, linear or exponential. Without it the three below have no place."},
 		{name: "backoff_base", kind: aWait, byDefault: "1s", doc: "The wait before the first attempt."},
 		{name: "backoff_max", kind: aWait, byDefault: "60s", doc: "The longest wait, jitter included; backoff_base if that is longer."},
 		{name: "backoff_jitter", kind: aPart, doc: "How much of each wait is added to it by chance, at most: 0 to 0.25. Default 0.25 for exponential, else 0."},
 		{name: "stop_within", kind: aDuration, doc: "How long the supervisor may take to stop all its children. Default no limit but theirs."},
-		{name: "auto_shutdown", kind: anAuto, byDefault: "never", doc: "Whether the end of significant children ends the supervisor."},
+		{name: "auto_shutdown", kind: anAuto, byDefault: "never", doc: "Whether the end of significant children ends the supervisor: never, any_significant or all_significant."},
 	}
 	supervisorKeys = join([]key{
 		{name: "name", kind: aName, byDefault: "", doc: "The supervisor's name. Of the root, default root."},
-		{name: "strategy", kind: aStrategy, byDefault: "one_for_one", doc: "Which children are restarted with one that crashed."},
+		{name: "strategy", kind: aStrategy, byDefault: "one_for_one", doc: "Which children are restarted with one that crashed: one_for_one, one_for_all or rest_for_one."},
 	}, intensityKeys, []key{
 		{name: "types", kind: aTypeList, doc: "The types of which others may start children here. Default none."},
 		{name: "children", kind: aChildList, doc: "The children, in the order they start."},
@@ -99,7 +99,7 @@ var (
 	})
 	// childKeys are those of everything that is supervised.
 	childKeys = []key{
-		{name: "restart", kind: aRestart, byDefault: "permanent", doc: "After which of its ends the child is restarted."},
+		{name: "restart", kind: aRestart, byDefault: "permanent", doc: "After which of its ends the child is restarted: permanent, transient (crashes alone) or temporary (none)."},
 		{name: "shutdown", kind: aShutdown, byDefault: "5s", doc: "How long the child may take to stop before it is killed: a duration, infinity or brutal_kill. Default infinity for a supervisor."},
 		{name: "significant", kind: aYesNo, byDefault: "false", doc: "Whether the supervisor's auto_shutdown looks at the child."},
 	}

@@ -130,3 +130,26 @@ func TestSchemaRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestTheDocsFileIsAsTheySay(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../docs/topology.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(doc), "```yaml\n")
+	text, _, ok := strings.Cut(text, "```")
+	if !ok {
+		t.Fatal("docs/topology.md shows no file")
+	}
+	top, err := topology.Loader{AnyType: true, Lookup: lookup("CREDS", "n1.creds")}.Load(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(top.Root.Children); got != 3 {
+		t.Errorf("got %d children, want 3", got)
+	}
+	if err := validator(t)(text); err != nil {
+		t.Errorf("got %v, want the schema to accept it", err)
+	}
+}
