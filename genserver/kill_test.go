@@ -308,3 +308,18 @@ func TestGenerationsDoNotMix(t *testing.T) {
 		zombies.Wait()
 	})
 }
+
+func TestKillByName(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, genserver.Config{Node: "n1"})
+	p := start(t, s, "p", Puppet.With(hooks{terminate: func(*genserver.Context, error) {
+		t.Error("got a terminate after a kill")
+	}}))
+	noErr(t, "kill", s.Ref("p").On("n1").Kill())
+	if got := p.Reason(); got != genserver.Killed {
+		t.Errorf("got reason %v, want Killed", got)
+	}
+	wantErr(t, "kill of the dead", s.Ref("p").Kill(), genserver.ErrNoProcess, true)
+	wantErr(t, "kill on another node", s.Ref("p").On("n2").Kill(), genserver.ErrNoProcess, true)
+	wantErr(t, "kill of the zero Ref", genserver.Ref{}.Kill(), genserver.ErrNoProcess, true)
+}

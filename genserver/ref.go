@@ -61,6 +61,19 @@ func (r Ref) Stop(ctx context.Context, reason error) error {
 	return p.Stop(ctx, reason)
 }
 
+// Kill ends the server of this System that has the name, at once and without
+// terminate. See [Process.Kill]. The error is ErrNoProcess where there is none.
+func (r Ref) Kill() error {
+	p, err := r.local()
+	if err != nil {
+		return err
+	}
+	if p == nil || !p.kill(Killed) {
+		return undelivered(ErrNoProcess, r.String(), "not on this node")
+	}
+	return nil
+}
+
 // local is the living process of this System that the Ref addresses, or nil.
 func (r Ref) local() (*Process, error) {
 	if r.sys == nil {
