@@ -18,9 +18,8 @@ const label = "civitas_nodetest"
 // The tests that have nodes. A test's nodes share a label, since a call of the
 // test to one of them may start a goroutine that serves another.
 var (
-	tests   sync.Map // testing.TB to *output
-	labels  atomic.Uint64
-	silence = 2 * time.Second // how long goroutines may take to end after the last node
+	tests  sync.Map // testing.TB to *output
+	labels atomic.Uint64
 )
 
 // join labels the test's goroutine and those that come of it. The first time it
@@ -46,9 +45,10 @@ func join(t testing.TB) *output {
 
 // leaked are the stacks of the goroutines that have the label and do not end.
 func leaked(value string) (stacks string) {
+	const longest = 2 * time.Second
 	for pause := time.Millisecond; ; pause *= 2 {
 		stacks = labelled(value)
-		if stacks == "" || pause > silence {
+		if stacks == "" || pause > longest {
 			return stacks
 		}
 		<-time.After(pause)
