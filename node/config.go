@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/internal/name"
 	"github.com/civitas-go/civitas/supervisor"
 	"github.com/civitas-go/civitas/transport"
@@ -36,6 +37,9 @@ type Config struct {
 	// NATS connects the node. Default nil: no other nodes, and cluster-wide
 	// names are this process's.
 	NATS Connector
+	// Timing has the waits by which nodes tell life from death; the same on each
+	// node of a cluster. Default: see cluster.Timing.
+	Timing cluster.Timing
 	// Tree is the supervision tree that the node runs.
 	Tree supervisor.Spec
 	// Release is the program's version, for those who look at the records.

@@ -80,7 +80,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	if n.registry, err = cluster.Join(ctx, n.link.Store, cluster.NodeInfo{
-		Node: n.cfg.Name, Release: n.cfg.Release, Logger: n.log, EmbeddedServer: n.link.EmbeddedServer,
+		Node: n.cfg.Name, Release: n.cfg.Release, Logger: n.log, EmbeddedServer: n.link.EmbeddedServer, Timing: n.cfg.Timing,
 	}); err != nil {
 		return err
 	}

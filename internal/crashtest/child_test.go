@@ -1,0 +1,273 @@
+//go:build unix
+
+package crashtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/civitas-go/civitas/cluster"
+	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/internal/natsserver"
+	"github.com/civitas-go/civitas/node"
+	"github.com/civitas-go/civitas/supervisor"
+	"github.com/civitas-go/civitas/transport"
+)
+
+const (
+	roleVar = "CIVITAS_CRASH_ROLE"
+	// A ledger has what a server ran, one line before each answer; outcomes
+	// what a caller was told.
+	ledgers  = ".ledger"
+	outcomes = ".outcomes"
+
+	replied     = "replied"
+	sent        = "sent"
+	undelivered = "undelivered"
+	unknown     = "unknown"
+	wrong       = "wrong"
+)
+
+// timing has a killed node judged in 2.5 s.
+var timing = cluster.Timing{Lease: 2 * time.Second}
+
+type (
+	// Add is a call that must run once at most.
+	Add struct {
+		genserver.Returns[Added]
+		ID string `json:"id"`
+	}
+	Added struct {
+		ID string `json:"id"`
+	}
+	// Note is a cast that must run once at most.
+	Note struct {
+		genserver.OneWay
+		ID string `json:"id"`
+	}
+)
+
+func (Add) Op() string  { return "add" }
+func (Note) Op() string { return "note" }
+
+// book is a file of lines. What was written survives the end of the process.
+type book struct {
+	mu   sync.Mutex
+	file *os.File
+}
+
+func openBook(kind string) (*book, error) {
+	name := filepath.Join(os.Getenv("CIVITAS_CRASH_DIR"), os.Getenv("CIVITAS_CRASH_LIFE")+kind)
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return &book{file: file}, err
+}
+
+func (b *book) write(fields ...string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, err := b.file.WriteString(strings.Join(fields, " ") + "\n")
+	return err
+}
+
+type counter struct {
+	ledger *book
+	n      int
+}
+
+func (c *counter) add(_ *genserver.Context, m Add) (Added, error) {
+	if c.n++; c.n%100 == 0 {
+		<-time.After(5 * time.Millisecond) // so that others queue
+	}
+	return Added{ID: m.ID}, c.ledger.write("call", m.ID)
+}
+
+func (c *counter) note(_ *genserver.Context, m Note) error { return c.ledger.write("cast", m.ID) }
+
+// link is a Connector that tells whether there is a connection.
+type link struct {
+	url string
+	// breaks counts losses and connections: odd while there is none.
+	breaks atomic.Int64
+}
+
+func (l *link) Connect(ctx context.Context, o node.LinkOptions) (*node.Link, error) {
+	return node.Dial(ctx, o, transport.NATSOptions{
+		URL: l.url, ReconnectWait: 50 * time.Millisecond,
+		OnDisconnect: func(error) { l.breaks.Add(1) },
+		OnReconnect:  func() { l.breaks.Add(1) },
+	})
+}
+
+// child runs a role until SIGTERM, or until the test has ended.
+func child(role string) (code int) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(3) // nobody is left to tell
+	}()
+	before := goleak.IgnoreCurrent()
+	var err error
+	switch role {
+	case "nats":
+		err = runNATS(log, term)
+	case "server":
+		err = runServer(log, term)
+	case "caller":
+		err = runCaller(log, term)
+	default:
+		err = fmt.Errorf("no role %q", role)
+	}
+	if err = errors.Join(err, goleak.Find(before)); err != nil {
+		log.Error("the end", "role", role, "error", err)
+		return 1
+	}
+	return 0
+}
+
+func tellReady() { _, _ = os.Stdout.WriteString(ready + "\n") }
+
+func runNATS(log *slog.Logger, term <-chan os.Signal) error {
+	port, err := strconv.Atoi(os.Getenv("CIVITAS_CRASH_PORT"))
+	if err != nil {
+		return err
+	}
+	s, err := natsserver.Start(context.Background(), natsserver.Options{
+		Port: port, JetStream: true, StoreDir: filepath.Join(os.Getenv("CIVITAS_CRASH_DIR"), "jetstream"), Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	tellReady()
+	<-term
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return s.Shutdown(ctx)
+}
+
+func startNode(log *slog.Logger, name string, l *link, children ...supervisor.Child) (*node.Node, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
+	defer cancel()
+	return node.Start(ctx, node.Config{
+		Name: name, NATS: l, Timing: timing, Logger: log, Tree: supervisor.Spec{Children: children}, StopTimeout: 20 * time.Second,
+	})
+}
+
+func runServer(log *slog.Logger, term <-chan os.Signal) error {
+	ledger, err := openBook(ledgers)
+	if err != nil {
+		return err
+	}
+	defer ledger.file.Close()
+	typ := genserver.Define("crashtest.Counter",
+		func(*genserver.Context, struct{}) (*counter, error) { return &counter{ledger: ledger}, nil },
+		genserver.HandleCall((*counter).add), genserver.HandleCast((*counter).note))
+	n, err := startNode(log, "server", &link{url: os.Getenv("CIVITAS_CRASH_URL")},
+		supervisor.Child{Name: "counter", Run: typ.With(struct{}{}), Scope: supervisor.Cluster})
+	if err != nil {
+		return err
+	}
+	tellReady()
+	<-term
+	return n.Stop(context.Background())
+}
+
+const (
+	callers     = 8
+	callTimeout = 2 * time.Second
+	// lateness is what a busy machine, or being frozen, adds to a timeout.
+	lateness = 10 * time.Second
+)
+
+func runCaller(log *slog.Logger, term <-chan os.Signal) error {
+	told, err := openBook(outcomes)
+	if err != nil {
+		return err
+	}
+	defer told.file.Close()
+	l := &link{url: os.Getenv("CIVITAS_CRASH_URL")}
+	n, err := startNode(log, "caller", l)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	to, errs := n.Ref("counter"), make([]error, callers)
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil && errs[c] == nil; i++ {
+				id := fmt.Sprintf("%s.%d.%d", os.Getenv("CIVITAS_CRASH_LIFE"), c, i)
+				if i%2 == 0 {
+					errs[c] = told.write(append([]string{"call", id}, call(to, id)...)...)
+				} else {
+					errs[c] = told.write(append([]string{"cast", id}, cast(to, id, l)...)...)
+				}
+				<-time.After(2 * time.Millisecond)
+			}
+		})
+	}
+	tellReady()
+	<-term
+	cancel()
+	wg.Wait()
+	return errors.Join(append(errs, n.Stop(context.Background()))...)
+}
+
+// call makes a call and says what became of it.
+func call(to genserver.Ref, id string) []string {
+	began := time.Now()
+	got, err := genserver.Call(context.Background(), to, Add{ID: id}, genserver.WithTimeout(callTimeout))
+	took := time.Since(began)
+	switch {
+	case took > callTimeout+lateness:
+		return []string{wrong, "it ended only after " + took.String()}
+	case err != nil:
+		return failed(err)
+	case got.ID != id:
+		return []string{wrong, "got the answer to " + got.ID}
+	}
+	return []string{replied}
+}
+
+// cast makes a cast, which must fail while there is no connection.
+func cast(to genserver.Ref, id string, l *link) []string {
+	before := l.breaks.Load()
+	err := to.Cast(context.Background(), Note{ID: id})
+	switch {
+	case err != nil:
+		return failed(err)
+	case before%2 == 1 && l.breaks.Load() == before:
+		return []string{wrong, "it was taken while there was no connection"}
+	}
+	return []string{sent}
+}
+
+func failed(err error) []string {
+	var e *genserver.Error
+	switch {
+	case !errors.As(err, &e):
+		return []string{wrong, "the error does not tell whether it may be sent again: " + oneLine(err)}
+	case genserver.NotDelivered(err):
+		return []string{undelivered, e.Code, oneLine(err)}
+	default:
+		return []string{unknown, e.Code, oneLine(err)}
+	}
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
