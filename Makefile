@@ -5,6 +5,7 @@ GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@latest
 GO      ?= go
 FUZZTIME ?= 10s
 SOAK    ?= 20
+CRASHES ?= 20
 
 .DEFAULT_GOAL := all
 
@@ -30,6 +31,10 @@ short: ## Run the quick tests, without the race detector
 .PHONY: soak
 soak: ## Run the core packages' tests SOAK times (default 20)
 	$(GO) test -race -count=$(SOAK) -timeout=60m ./genserver ./supervisor ./transport ./node
+
+.PHONY: crash
+crash: ## Kill, freeze, restart and cut off two nodes and NATS, CRASHES (default 20) times
+	CIVITAS_CRASH_RUNS=$(CRASHES) $(GO) test -count=1 -timeout=30m -v ./internal/crashtest
 
 .PHONY: lint
 lint: bin/golangci-lint ## Vet and lint, the import rules included

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"github.com/civitas-go/civitas/cluster"
@@ -99,18 +100,28 @@ func (c *counter) note(_ *genserver.Context, m Note) error { return c.ledger.wri
 
 // link is a Connector that tells whether there is a connection.
 type link struct {
-	url string
-	// breaks counts losses and connections: odd while there is none.
-	breaks atomic.Int64
+	url  string
+	conn atomic.Pointer[transport.NATS]
+	lost atomic.Pointer[nats.Conn]
 }
 
 func (l *link) Connect(ctx context.Context, o node.LinkOptions) (*node.Link, error) {
-	return node.Dial(ctx, o, transport.NATSOptions{
+	made, err := node.Dial(ctx, o, transport.NATSOptions{
 		URL: l.url, ReconnectWait: 50 * time.Millisecond,
-		OnDisconnect: func(error) { l.breaks.Add(1) },
-		OnReconnect:  func() { l.breaks.Add(1) },
+		OnDisconnect: func(error) {
+			if c := l.conn.Load(); c != nil {
+				l.lost.Store(c.Conn())
+			}
+		},
 	})
+	if err == nil {
+		l.conn.Store(made.Conn.(*transport.NATS)) // Dial makes no other.
+	}
+	return made, err
 }
+
+// down reports that the newest connection is one that was lost.
+func (l *link) down() bool { return l.lost.Load() != nil && l.conn.Load().Conn() == l.lost.Load() }
 
 // child runs a role until SIGTERM, or until the test has ended.
 func child(role string) (code int) {
@@ -194,6 +205,9 @@ const (
 	lateness = 10 * time.Second
 )
 
+// pauses are what a caller waits before its next message.
+var pauses = map[string]time.Duration{replied: 200 * time.Microsecond, sent: 200 * time.Microsecond, undelivered: 3 * time.Millisecond}
+
 func runCaller(log *slog.Logger, term <-chan os.Signal) error {
 	told, err := openBook(outcomes)
 	if err != nil {
@@ -213,12 +227,14 @@ func runCaller(log *slog.Logger, term <-chan os.Signal) error {
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil && errs[c] == nil; i++ {
 				id := fmt.Sprintf("%s.%d.%d", os.Getenv("CIVITAS_CRASH_LIFE"), c, i)
+				kind, outcome := "call", []string(nil)
 				if i%2 == 0 {
-					errs[c] = told.write(append([]string{"call", id}, call(to, id)...)...)
+					outcome = call(to, id)
 				} else {
-					errs[c] = told.write(append([]string{"cast", id}, cast(to, id, l)...)...)
+					kind, outcome = "cast", cast(to, id, l)
 				}
-				<-time.After(2 * time.Millisecond)
+				errs[c] = told.write(append([]string{kind, id}, outcome...)...)
+				<-time.After(pauses[outcome[0]])
 			}
 		})
 	}
@@ -247,12 +263,12 @@ func call(to genserver.Ref, id string) []string {
 
 // cast makes a cast, which must fail while there is no connection.
 func cast(to genserver.Ref, id string, l *link) []string {
-	before := l.breaks.Load()
+	down := l.down()
 	err := to.Cast(context.Background(), Note{ID: id})
 	switch {
 	case err != nil:
 		return failed(err)
-	case before%2 == 1 && l.breaks.Load() == before:
+	case down && l.down():
 		return []string{wrong, "it was taken while there was no connection"}
 	}
 	return []string{sent}
