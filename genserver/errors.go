@@ -242,6 +242,10 @@ func Stop(reason error) error {
 func ended(reason error) bool { return reasonIs(reason, Normal) || reasonIs(reason, Shutdown) }
 
 func reasonIs(reason error, kind *Error) bool {
+	// Most are one, and errors.As would have the stack of a new goroutine grow.
+	if e, ok := reason.(*Error); ok { //nolint:errorlint // what is wrapped is looked for below
+		return e.Code == kind.Code
+	}
 	var e *Error
 	return errors.As(reason, &e) && e.Code == kind.Code
 }

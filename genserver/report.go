@@ -1,6 +1,7 @@
 package genserver
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 )
@@ -11,7 +12,9 @@ func (end *ending) asked() bool { return ended(end.reason) || reasonIs(end.reaso
 // report logs an end; one that nobody asked for with all that is known.
 func (p *Process) report(end *ending) {
 	if end.asked() {
-		p.sys.log.Debug("server ended", "server", p.name, "generation", p.gen, "reason", end.reason)
+		if p.sys.log.Enabled(context.Background(), slog.LevelDebug) {
+			p.sys.log.Debug("server ended", "server", p.name, "generation", p.gen, "reason", end.reason)
+		}
 		return
 	}
 	if reasonIs(end.reason, ErrFenced) {
