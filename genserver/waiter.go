@@ -133,7 +133,7 @@ func (w *waiter) await(ctx context.Context, timeout time.Duration) *Error {
 }
 
 // limit is until when a waiter waits. Setting a timer and stopping it costs a
-// third of a call, so the timer is left to run when a wait ends: when it rings,
+// sixth of a call, so the timer is left to run when a wait ends: when it rings,
 // it is set anew for the wait that is under way then.
 type limit struct {
 	until atomic.Int64 // when the wait is over, by now; zero for never, and while there is none
