@@ -120,6 +120,10 @@ func (s *faultStore) Update(ctx context.Context, k cluster.Key, v []byte, expect
 	return s.write("update", k, func() (uint64, error) { return s.Store.Update(context.WithoutCancel(ctx), k, v, expect) })
 }
 
+func (s *faultStore) Finish(ctx context.Context, k cluster.Key, v []byte, expect uint64) (uint64, error) {
+	return s.write("finish", k, func() (uint64, error) { return s.Store.Finish(context.WithoutCancel(ctx), k, v, expect) })
+}
+
 func (s *faultStore) Delete(ctx context.Context, k cluster.Key, expect uint64) error {
 	_, err := s.write("delete", k, func() (uint64, error) { return 0, s.Store.Delete(context.WithoutCancel(ctx), k, expect) })
 	return err

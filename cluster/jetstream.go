@@ -32,6 +32,8 @@ const (
 	// tombstoneTTL is how long a deletion is kept. It must exceed the time that
 	// a message can be on its way: until then the tombstone refuses a late Create.
 	tombstoneTTL = time.Hour
+	// lastStateTTL is how long a record's last state is kept, for people to find.
+	lastStateTTL = 24 * time.Hour
 )
 
 // jetStreamStore keeps a record in the last message of its subject, and a
@@ -172,6 +174,13 @@ func (s *jetStreamStore) Update(ctx context.Context, k Key, value []byte, expect
 		return 0, fmt.Errorf("update %s: %w", k, errExpectsZero)
 	}
 	return s.replace(ctx, "update", k, value, expect)
+}
+
+func (s *jetStreamStore) Finish(ctx context.Context, k Key, value []byte, expect uint64) (uint64, error) {
+	if expect == 0 {
+		return 0, fmt.Errorf("finish %s: %w", k, errExpectsZero)
+	}
+	return s.replace(ctx, "finish", k, value, expect, lastState)
 }
 
 func (s *jetStreamStore) Delete(ctx context.Context, k Key, expect uint64) error {

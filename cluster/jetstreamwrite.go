@@ -25,6 +25,8 @@ func tombstone(h nats.Header) {
 	h.Set(jetstream.MsgTTLHeader, tombstoneTTL.String())
 }
 
+func lastState(h nats.Header) { h.Set(jetstream.MsgTTLHeader, lastStateTTL.String()) }
+
 func isTombstone(h nats.Header) bool { return h.Get(operationHeader) == deleteOperation }
 
 // Codes of JetStream's answers to a write.

@@ -138,6 +138,14 @@ func (s *memoryStore) Update(ctx context.Context, k Key, value []byte, expect ui
 	return s.replace(ctx, "update", k, memoryRecord{value: bytes.Clone(value)}, expect)
 }
 
+// Finish forgets nothing.
+func (s *memoryStore) Finish(ctx context.Context, k Key, value []byte, expect uint64) (uint64, error) {
+	if expect == 0 {
+		return 0, fmt.Errorf("finish %s: %w", k, errExpectsZero)
+	}
+	return s.replace(ctx, "finish", k, memoryRecord{value: bytes.Clone(value)}, expect)
+}
+
 func (s *memoryStore) Delete(ctx context.Context, k Key, expect uint64) error {
 	_, err := s.replace(ctx, "delete", k, memoryRecord{deleted: true}, expect)
 	return err

@@ -104,9 +104,12 @@ func (r *Registry) sessionOp(ctx context.Context, incarnation string, step membe
 		return membership.Result{Outcome: membership.Unavailable}, SessionRecord{}
 	}
 	var seq uint64
-	if step.Do == membership.Create {
+	switch {
+	case step.Do == membership.Create:
 		seq, err = r.store.Create(ctx, k, value)
-	} else {
+	case write.State == Dead:
+		seq, err = r.store.Finish(ctx, k, value, step.Expect)
+	default:
 		seq, err = r.store.Update(ctx, k, value, step.Expect)
 	}
 	return membership.Result{Outcome: outcome(err), Seq: seq}, SessionRecord{}

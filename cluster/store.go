@@ -40,6 +40,10 @@ type Store interface {
 	// new one.
 	Update(ctx context.Context, k Key, value []byte, expect uint64) (seq uint64, err error)
 
+	// Finish is Update with a value that is the record's last: nobody will write
+	// it again, and the store may forget it after a day, as if it had been deleted.
+	Finish(ctx context.Context, k Key, value []byte, expect uint64) (seq uint64, err error)
+
 	// Delete removes the record that has the sequence expect. A later Create
 	// succeeds, with a higher sequence. Where there is no record, expect may be
 	// the sequence that Get returned with ErrNotFound, 0 included: then a write

@@ -28,6 +28,7 @@ func TestStore(t *testing.T, open func(t *testing.T) func() cluster.Store) {
 		{"CreateIfAbsent", testCreateIfAbsent},
 		{"ReadWhatIsNot", testReadWhatIsNot},
 		{"Update", testUpdate},
+		{"Finish", testFinish},
 		{"Delete", testDelete},
 		{"DeleteWhatIsNot", testDeleteWhatIsNot},
 		{"SequencesGrow", testSequencesGrow},
@@ -142,6 +143,28 @@ func testUpdate(t *testing.T, su *suite) {
 		t.Error("Update that expects sequence 0: got nil, want an error")
 	}
 	wantEntry(t, s, k, "two", second)
+}
+
+// A last state is a record like any other until it is forgotten, which no test
+// waits for.
+func testFinish(t *testing.T, su *suite) {
+	s, k := su.open(), own("a")
+	first := mustCreate(t, s, k, "one")
+	if _, err := s.Finish(testContext(t), k, []byte("last"), 0); err == nil {
+		t.Error("Finish that expects sequence 0: got nil, want an error")
+	}
+	last, err := s.Finish(testContext(t), k, []byte("last"), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Finish(testContext(t), k, []byte("stale"), first)
+	wantErr(t, "Finish of an old sequence", err, cluster.ErrConflict)
+	_, err = s.Create(testContext(t), k, []byte("again"))
+	wantErr(t, "Create over a last state", err, cluster.ErrConflict)
+	wantEntry(t, s, k, "last", last)
+	if err := s.Delete(testContext(t), k, last); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func testDelete(t *testing.T, su *suite) {
@@ -352,6 +375,7 @@ func everyOp(ctx context.Context, s cluster.Store, k cluster.Key, seq uint64) ma
 	_, errs["Get"] = s.Get(ctx, k)
 	_, errs["Create"] = s.Create(ctx, k, []byte("x"))
 	_, errs["Update"] = s.Update(ctx, k, []byte("x"), seq)
+	_, errs["Finish"] = s.Finish(ctx, k, []byte("x"), seq)
 	errs["Delete"] = s.Delete(ctx, k, seq)
 	stop, err := s.Watch(ctx, cluster.KindOwner, func(cluster.Change) {})
 	if err == nil {

@@ -85,25 +85,31 @@ func causeOf(err error) error {
 }
 
 // prepareStoreDir makes sure that JetStream can write where it should. The
-// directory it returns is ours to remove; empty if it is the user's.
-func (o *Options) prepareStoreDir() (tempDir string, err error) {
+// directory it returns is ours to remove; empty if it is the user's. Until lock
+// is closed no other server of this package opens the directory; it is nil where
+// none is needed or there is no such thing.
+func (o *Options) prepareStoreDir() (tempDir string, lock *os.File, err error) {
 	if !o.JetStream {
-		return "", nil
+		return "", nil, nil
 	}
 	if o.StoreDir == "" {
 		if o.StoreDir, err = os.MkdirTemp("", "civitas-nats-"); err != nil {
-			return "", fmt.Errorf("temporary store directory: %w", err)
+			return "", nil, fmt.Errorf("temporary store directory: %w", err)
 		}
-		return o.StoreDir, nil
+		return o.StoreDir, nil, nil
 	}
 	if err := os.MkdirAll(o.StoreDir, 0o750); err != nil {
-		return "", fmt.Errorf("store directory: %w", err)
+		return "", nil, fmt.Errorf("store directory: %w", err)
 	}
 	probe, err := os.CreateTemp(o.StoreDir, ".writable-")
 	if err != nil {
-		return "", fmt.Errorf("store directory %s is not writable: %w", filepath.Clean(o.StoreDir), err)
+		return "", nil, fmt.Errorf("store directory %s is not writable: %w", filepath.Clean(o.StoreDir), err)
 	}
-	return "", errors.Join(probe.Close(), os.Remove(probe.Name()))
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return "", nil, err
+	}
+	lock, err = lockDir(o.StoreDir)
+	return "", lock, err
 }
 
 func (o *Options) natsOptions() *server.Options {

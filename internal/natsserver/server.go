@@ -16,6 +16,10 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
+// ErrInUse means that another server has the store directory open. It is
+// free once that has ended, or its process has.
+var ErrInUse = errors.New("another NATS server has it open")
+
 // Server is a running nats-server. It is a nats.InProcessConnProvider, so that
 // nats.Connect("", nats.InProcessServer(s)) reaches it without a socket.
 //
@@ -26,6 +30,7 @@ type Server struct {
 
 	listens  bool
 	tempDir  string
+	lock     *os.File // of a store directory that is not temporary
 	stopOnce sync.Once
 	stopped  chan struct{} // closed when the last goroutine of nats-server has ended
 	stopErr  error         // set before stopped is closed
@@ -48,14 +53,15 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err := o.probePort(); err != nil {
 		return nil, fmt.Errorf("start NATS server: %w", err)
 	}
-	tempDir, err := o.prepareStoreDir()
+	tempDir, lock, err := o.prepareStoreDir()
 	if err != nil {
 		return nil, fmt.Errorf("start NATS server: %w", err)
 	}
 	s, err := create(o, tempDir)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start NATS server: %w", err), removeDir(tempDir))
+		return nil, errors.Join(fmt.Errorf("start NATS server: %w", err), removeDir(tempDir), unlock(lock))
 	}
+	s.lock = lock
 	if err := s.run(ctx); err != nil {
 		// The context may have ended; nothing may be left behind even so.
 		return nil, errors.Join(fmt.Errorf("start NATS server: %w", err), s.Shutdown(context.WithoutCancel(ctx)))
@@ -123,6 +129,10 @@ func (s *Server) StoreDir() string {
 	return ""
 }
 
+// Exclusive reports whether nobody else can have this server's store directory
+// open: it is a temporary one, or locked.
+func (s *Server) Exclusive() bool { return s.tempDir != "" || s.lock != nil }
+
 // InProcessConn is a new connection to the server within this process.
 // It fails once Shutdown was called.
 func (s *Server) InProcessConn() (net.Conn, error) {
@@ -145,7 +155,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			defer close(s.stopped)
 			s.nats.Shutdown()
 			s.nats.WaitForShutdown()
-			s.stopErr = removeDir(s.tempDir)
+			s.stopErr = errors.Join(removeDir(s.tempDir), unlock(s.lock))
 		}()
 	})
 	select {
@@ -154,6 +164,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("stop NATS server: %w", ctx.Err())
 	}
+}
+
+func unlock(lock *os.File) error {
+	if lock == nil {
+		return nil
+	}
+	return lock.Close()
 }
 
 func removeDir(dir string) error {

@@ -148,6 +148,23 @@ func TestTemporaryStoreDirIsRemoved(t *testing.T) {
 	}
 }
 
+// A store directory has one server at a time, which nats-server itself would
+// not see to.
+func TestStoreDirIsLocked(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := start(t, Options{JetStream: true, StoreDir: dir})
+	if !first.Exclusive() {
+		t.Skip("no file locks here")
+	}
+	_, err := Start(t.Context(), Options{JetStream: true, StoreDir: dir})
+	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("a second server: got %v, want ErrInUse and the directory", err)
+	}
+	stop(t, first)
+	start(t, Options{JetStream: true, StoreDir: dir})
+}
+
 func TestStoreDirKeepsStreams(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

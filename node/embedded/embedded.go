@@ -27,7 +27,8 @@ type Server struct {
 	// takes a free one. Default "127.0.0.1:0".
 	Listen string
 	// StoreDir keeps JetStream's files, and with them the cluster's records,
-	// over restarts; it must belong to this server alone. Default a temporary
+	// over restarts. It belongs to this server alone: a second one is refused.
+	// Do not start one on a copy while the first runs. Default a temporary
 	// folder that is removed at the end.
 	StoreDir string
 	// SyncAlways has every write to the records reach the disk before it is
@@ -66,6 +67,9 @@ func (s Server) Connect(ctx context.Context, o node.LinkOptions) (*node.Link, er
 		return nil, errors.Join(fmt.Errorf("embedded NATS: %w", err), server.Shutdown(context.WithoutCancel(ctx)))
 	}
 	link.URL = server.ClientURL()
+	if server.Exclusive() {
+		link.EmbeddedServer = server.ID()
+	}
 	disconnect := link.Close
 	link.Close = func(ctx context.Context) error { return errors.Join(disconnect(ctx), server.Shutdown(ctx)) }
 	return link, nil

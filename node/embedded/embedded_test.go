@@ -1,11 +1,13 @@
 package embedded_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -138,6 +140,48 @@ func TestStoreDirKeepsRecords(t *testing.T) {
 	if epochs[0] >= epochs[1] {
 		t.Errorf("epochs of two lives on one store: got %v, want them to grow", epochs)
 	}
+}
+
+// crashDir is set in the process that TestCrashedNodeComesBackWithItsServer kills.
+const crashDir = "CIVITAS_TEST_CRASH_DIR"
+
+// A node that was killed with its server inside it comes back at once: its
+// predecessor cannot have outlived the server.
+func TestCrashedNodeComesBackWithItsServer(t *testing.T) {
+	if dir := os.Getenv(crashDir); dir != "" {
+		start(t, withLimiter(config("n1", embedded.Server{StoreDir: dir})))
+		_, _ = os.Stdout.WriteString("up\n")
+		select {} // until it is killed
+	}
+	t.Parallel()
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestCrashedNodeComesBackWithItsServer$", "-test.v")
+	cmd.Env = append(os.Environ(), crashDir+"="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && !strings.HasSuffix(lines.Text(), "up") {
+	}
+	_, err = node.Start(t.Context(), config("n1", embedded.Server{StoreDir: dir}))
+	if err == nil || !strings.Contains(err.Error(), "another NATS server has it open") {
+		t.Errorf("start while the first lives: got %v, want word of the store directory in use", err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+	began := time.Now()
+	n := start(t, withLimiter(config("n1", embedded.Server{StoreDir: dir})))
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("start after the crash: took %v, want it without the wait for a silent node, 15s", took)
+	}
+	acquire(t, n, 99)
+	stop(t, n)
 }
 
 func TestPortInUse(t *testing.T) {
