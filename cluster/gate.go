@@ -40,8 +40,8 @@ func (g *Gate) Open() bool { return int64(time.Since(g.base)) < g.until.Load() }
 
 // Await calls wake once, from another goroutine, soon after the gate is open
 // again or has been lost; soon if it's open or lost already. wake should be quick:
-// one goroutine calls them all. After cancel it is not called, unless it is
-// being called just then.
+// one goroutine calls them all. After cancel it is not called, unless its turn
+// has come already; nor is it when Await comes after the registry's end.
 func (g *Gate) Await(wake func()) (cancel func()) {
 	g.mu.Lock()
 	g.next++

@@ -49,6 +49,36 @@ func TestRecordFormat(t *testing.T) {
 	}
 }
 
+func TestSessionRecord(t *testing.T) {
+	t.Parallel()
+	rec := cluster.SessionRecord{
+		Incarnation: "Inc1", Node: "n1", State: cluster.Alive, Nonce: "x", Since: since,
+		Witnesses: []cluster.Witness{{Server: "NA", Client: 7}, {Server: "NB", Client: 9}},
+		Embedded:  "NA", Host: "h", PID: 7, Release: "v1",
+	}
+	value, err := rec.Encode()
+	want := `{"v":1,"incarnation":"Inc1","node":"n1","state":"alive","nonce":"x","witnesses":[{"server":"NA","client":7},{"server":"NB","client":9}],` +
+		`"embedded":"NA","since":"2026-11-23T12:00:00Z","host":"h","pid":7,"release":"v1"}`
+	if err != nil || string(value) != want {
+		t.Errorf("got %s, error %v, want %s", value, err, want)
+	}
+	got, err := cluster.DecodeSession(value)
+	rec.Version = cluster.RecordVersion
+	if diff := cmp.Diff(rec, got); err != nil || diff != "" {
+		t.Errorf("error %v, want -, got +\n%s", err, diff)
+	}
+	for text, want := range map[string]string{
+		`{"v":1,"incarnation":"Inc1","node":"n1","state":"alive"}`:                                   "no nonce",
+		`{"v":1,"incarnation":"Inc1","node":"n1","state":"tired","nonce":"x"}`:                       `state "tired" is neither alive nor dead`,
+		`{"v":1,"node":"n1","state":"alive","nonce":"x"}`:                                            "incarnation",
+		`{"v":1,"incarnation":"Inc1","node":"n1","state":"dead","nonce":"x","witnesses":[{},{},{}]}`: "3 witnesses",
+		`[]`: "session record",
+	} {
+		_, err := cluster.DecodeSession([]byte(text))
+		wantText(t, err, "session record", want)
+	}
+}
+
 func TestNewerRecordsAreRead(t *testing.T) {
 	t.Parallel()
 	r, err := cluster.DecodeOwner([]byte(`{"v":9,"incarnation":"Inc1","node":"n1","mood":{"deep":[1,2]}}`))
@@ -91,6 +121,9 @@ func FuzzRecords(f *testing.F) {
 			if _, err := cluster.DecodeNode(again); err != nil {
 				t.Errorf("decode %s, the encoding of %s: %v", again, value, err)
 			}
+		}
+		if r, err := cluster.DecodeSession(value); err == nil && (r.Nonce == "" || r.State != cluster.Alive && r.State != cluster.Dead) {
+			t.Errorf("decode %s: got %+v without error", value, r)
 		}
 		if r, err := cluster.DecodeOwner(value); err == nil && (r.Incarnation == "" || r.Node == "") {
 			t.Errorf("decode %s: got %+v without error", value, r)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -19,6 +20,8 @@ func (r *Registry) background(every time.Duration) {
 		r.refresh(r.owners)
 		r.refresh(r.nodes)
 		r.settleAll()
+		r.checkOwned()
+		r.forgetSightings()
 	}
 }
 
@@ -38,6 +41,31 @@ func (r *Registry) get(k Key) (Entry, error) {
 	ctx, cancel := bounded(r.life)
 	defer cancel()
 	return r.store.Get(ctx, k)
+}
+
+// checkOwned reads some of this node's own names, in case the copy of a change
+// was lost; in the end each has its turn.
+func (r *Registry) checkOwned() {
+	const most = 20
+	r.mu.Lock()
+	names := make([]string, 0, most)
+	for server := range r.epochs { // in no order
+		if names = append(names, server); len(names) == most {
+			break
+		}
+	}
+	r.mu.Unlock()
+	for _, server := range names {
+		e, err := r.get(ownerKey(server))
+		switch {
+		case err == nil:
+			r.supersede(server, e.Seq, false)
+		case errors.Is(err, ErrNotFound):
+			r.supersede(server, e.Seq, true)
+		default:
+			return // the store does not answer
+		}
+	}
 }
 
 func (r *Registry) settleAll() {

@@ -195,3 +195,70 @@ func TestTimingIsChecked(t *testing.T) {
 		wantText(t, err, "join as node n1: timing", tt.want)
 	}
 }
+
+// Records that an operator removed, or another wrote over, take the name from
+// its owner, whose session lives.
+func TestNameThatIsTakenAway(t *testing.T) {
+	t.Parallel()
+	m := cluster.NewMemory()
+	type loss struct {
+		server string
+		reason error
+	}
+	lost := make(chan loss, 4)
+	r, err := cluster.Join(t.Context(), m.Open(), cluster.NodeInfo{
+		Node: "n1", NameLost: func(server string, reason error) { lost <- loss{server, reason} },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leave(t, r)
+	foul := m.Open()
+	a, b := claim(t, r, "a"), claim(t, r, "b")
+	if err := foul.Delete(t.Context(), own("a"), a); err != nil {
+		t.Fatal(err)
+	}
+	other, err := cluster.OwnerRecord{Incarnation: "Inc9", Node: "n9", Since: since}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := foul.Update(t.Context(), own("b"), other, b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []struct{ server, text string }{{"a", "its record was removed"}, {"b", "another has owned it since epoch"}} {
+		got := <-lost
+		if got.server != want.server || !errors.Is(got.reason, genserver.ErrFenced) {
+			t.Errorf("got %s lost because of %v, want %s and ErrFenced", got.server, got.reason, want.server)
+		}
+		wantText(t, got.reason, want.text)
+	}
+	release(t, r, "b") // leaves the other's alone
+	if e, err := foul.Get(t.Context(), own("b")); err != nil || string(e.Value) != string(other) {
+		t.Errorf("after the release: got %s, error %v, want the other's record", e.Value, err)
+	}
+	claim(t, r, "a")
+}
+
+// The question is asked before every handler.
+func TestGateCostsNothing(t *testing.T) {
+	r := join(t, cluster.NewMemory().Open(), "n1")
+	gate := r.Gate()
+	if n := testing.AllocsPerRun(1000, func() { gate.Open() }); n != 0 {
+		t.Errorf("Open: got %v allocations, want none", n)
+	}
+}
+
+func BenchmarkGateOpen(b *testing.B) {
+	r, err := cluster.Join(b.Context(), cluster.NewMemory().Open(), cluster.NodeInfo{Node: "n1"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	gate := r.Gate()
+	b.ReportAllocs()
+	for b.Loop() {
+		if !gate.Open() {
+			b.Fatal("got a closed gate, want it open")
+		}
+	}
+}

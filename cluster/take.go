@@ -54,6 +54,8 @@ func (r *Registry) take(ctx context.Context, k Key, value []byte, holderIn func(
 			}
 			continue
 		case membership.Ask:
+			r.log.Info("the name has a holder; finding out whether that lives",
+				"record", k.String(), "holder", step.Holder, "at_most", r.timing.Judge)
 			var status membership.Status
 			var err error
 			if status, session, err = r.statusOf(ctx, step.Holder); err != nil {

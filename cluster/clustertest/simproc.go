@@ -37,7 +37,6 @@ type simProc struct {
 type simInquest struct {
 	machine *membership.Inquest
 	driver  *simDriver
-	users   int
 	asking  []func(membership.Status)
 }
 

@@ -4,13 +4,13 @@ package membership
 type Status int
 
 const (
-	// Unsure: it has not been seen to change, nor to have ended.
+	// Unsure means that it has not been seen to change, nor to have ended.
 	Unsure Status = iota
-	// Lives: it has been seen to change not long ago.
+	// Lives means that it has been seen to change not long ago.
 	Lives
-	// Left: its record is gone, so it has ended by itself.
+	// Left means that its record is gone, so that it has ended by itself.
 	Left
-	// Died: it has been declared dead.
+	// Died means that it has been declared dead.
 	Died
 )
 

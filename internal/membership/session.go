@@ -36,13 +36,13 @@ type Session struct {
 type Reason int
 
 const (
-	// NotLost: it is not.
+	// NotLost means that it is not.
 	NotLost Reason = iota
-	// Judged: another node has declared it dead.
+	// Judged means that another node has declared it dead.
 	Judged
-	// Usurped: another process writes it.
+	// Usurped means that another process writes it.
 	Usurped
-	// Removed: its record is gone.
+	// Removed means that its record is gone.
 	Removed
 )
 

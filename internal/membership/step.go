@@ -11,7 +11,7 @@ type Do int
 // What a machine can want. Each machine is about one record, or, for [Ask],
 // about one session.
 const (
-	// Wait until At, or until something of interest has changed.
+	// Wait means until At, or until something of interest has changed.
 	Wait Do = iota
 	// Get reads the record.
 	Get
@@ -24,7 +24,7 @@ const (
 	Delete
 	// Ask wants the state of the session Holder: see [Claim.Answer].
 	Ask
-	// Done: there is nothing more to do.
+	// Done means that there is nothing more to do.
 	Done
 )
 
@@ -43,15 +43,15 @@ type Step struct {
 type Outcome int
 
 const (
-	// OK: done, and acknowledged.
+	// OK means done, and acknowledged.
 	OK Outcome = iota
-	// NotFound: the read found no record. Result.Seq is that of the deletion, or 0.
+	// NotFound means that the read found no record. Result.Seq is that of the deletion, or 0.
 	NotFound
-	// Conflict: not done, for the record is another than expected.
+	// Conflict means not done, as the record is another than expected.
 	Conflict
-	// Unavailable: not done.
+	// Unavailable means not done.
 	Unavailable
-	// Unknown: it may be done, or be done later, or never.
+	// Unknown means that it may be done, or be done later, or never.
 	Unknown
 )
 
