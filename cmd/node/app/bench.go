@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -37,12 +36,12 @@ ratio is the median over all turns: below 1 is better than the baseline.`,
 }
 
 func runBench(ctx context.Context, s Streams, o bench.Options, format output) error {
-	if format == outputJSON {
+	if format != outputTable {
 		results := []bench.Result{}
 		if err := bench.Run(ctx, o, func(r bench.Result) { results = append(results, r) }); err != nil {
 			return err
 		}
-		return json.NewEncoder(s.Out).Encode(results)
+		return printAll(s.Out, format, results, nil)
 	}
 	fmt.Fprintf(s.Out, "%-26s %12s %12s  %-4s %7s\n", "work", "ours", "baseline", "unit", "ratio")
 	return bench.Run(ctx, o, func(r bench.Result) {

@@ -20,10 +20,12 @@ func callCommand(_ Options, s Streams) *cobra.Command {
 		Short:   "Call a cluster-wide server and print its reply",
 		Long:    "Call a cluster-wide server and print its reply as one line of JSON.",
 		Example: `  civitas call rate_limiter '{"type":"acquire"}'`,
-	}, func(ctx context.Context, conn *transport.NATS, m message) error { return c.call(ctx, s, conn, m) })
+	}, func(_ context.Context, conn *transport.NATS, m message) (func(context.Context) ([]byte, error), error) {
+		return func(ctx context.Context) ([]byte, error) { return c.call(ctx, conn, m) }, nil
+	})
 }
 
-func (c *client) call(ctx context.Context, s Streams, conn *transport.NATS, m message) error {
+func (c *client) call(ctx context.Context, conn *transport.NATS, m message) ([]byte, error) {
 	reply, err := conn.Request(ctx, transport.Msg{
 		Subject: m.subject,
 		Header:  transport.Header{transport.HeaderTimeout: {c.nats.timeout.String()}},
@@ -31,16 +33,13 @@ func (c *client) call(ctx context.Context, s Streams, conn *transport.NATS, m me
 	})
 	switch {
 	case errors.Is(err, transport.ErrNoResponders):
-		return c.unknown(m.server)
+		return nil, c.unknown(m.server)
 	case errors.Is(err, context.DeadlineExceeded):
-		return coded(exitUnreachable, fmt.Errorf("%s did not reply within %v", m.server, c.nats.timeout))
+		return nil, coded(exitUnreachable, fmt.Errorf("%s did not reply within %v; --timeout gives it longer", m.server, c.nats.timeout))
 	case err != nil:
-		return err
+		return nil, err
 	}
-	if err := transport.PublicError(reply); err != nil {
-		return err
-	}
-	return printReply(s.Out, reply.Data)
+	return reply.Data, transport.PublicError(reply)
 }
 
 // printReply writes a reply as one line.

@@ -20,17 +20,16 @@ func castCommand(_ Options, s Streams) *cobra.Command {
 	}, c.cast)
 }
 
-func (c *client) cast(ctx context.Context, conn *transport.NATS, m message) error {
+func (c *client) cast(ctx context.Context, conn *transport.NATS, m message) (func(context.Context) ([]byte, error), error) {
 	// NATS does not tell whether anybody listens; the records do.
 	_, err := cluster.ReadOwner(ctx, conn, c.cluster, m.server)
 	switch {
 	case errors.Is(err, cluster.ErrNotFound):
-		return c.unknown(m.server)
+		return nil, c.unknown(m.server)
 	case err != nil:
-		return err
+		return nil, err
 	}
-	if err := conn.Publish(transport.Msg{Subject: m.subject, Data: m.payload}); err != nil {
-		return err
-	}
-	return conn.Flush(ctx)
+	return func(context.Context) ([]byte, error) {
+		return nil, conn.Publish(transport.Msg{Subject: m.subject, Data: m.payload})
+	}, nil
 }

@@ -62,9 +62,10 @@ func (c *client) connect(ctx context.Context, t target) (*transport.NATS, error)
 	return conn, nil
 }
 
-// command is a subcommand that sends one message, and leaves it to send what to
-// do once there is a connection. The context ends with --timeout.
-func (c *client) command(s Streams, cmd *cobra.Command, send func(context.Context, *transport.NATS, message) error) *cobra.Command {
+// command is a subcommand that sends a message, once or --count times, and
+// leaves it to sender to say how; a nil reply is none.
+func (c *client) command(s Streams, cmd *cobra.Command, sender func(ctx context.Context, conn *transport.NATS, m message) (send func(context.Context) ([]byte, error), err error)) *cobra.Command {
+	var l load
 	cmd.Args = cobra.ExactArgs(2)
 	cmd.Long = cmd.Long + "\nJSON is the payload, an object; - reads it from stdin."
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -72,21 +73,48 @@ func (c *client) command(s Streams, cmd *cobra.Command, send func(context.Contex
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), c.nats.timeout)
+		if err := l.check(); err != nil {
+			return usage(err)
+		}
+		dial, cancel := context.WithTimeout(cmd.Context(), c.nats.timeout)
 		defer cancel()
-		conn, err := c.connect(ctx, m.target)
+		conn, err := c.connect(dial, m.target)
 		if err != nil {
 			return err
 		}
-		defer conn.Close(ctx) //nolint:errcheck // send has waited for what must not be lost
-		return send(ctx, conn, m)
+		defer conn.Close(dial) //nolint:errcheck // what must not be lost was waited for
+		send, err := sender(dial, conn, m)
+		if err != nil {
+			return err
+		}
+		if l.count == 1 {
+			reply, err := send(dial)
+			switch {
+			case err != nil:
+				return err
+			case reply == nil:
+				return conn.Flush(dial)
+			default:
+				return printReply(s.Out, reply)
+			}
+		}
+		err = l.run(cmd.Context(), s, func() error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), c.nats.timeout)
+			defer cancel()
+			_, err := send(ctx)
+			return err
+		})
+		flush, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), c.nats.timeout)
+		defer cancel()
+		return errors.Join(err, conn.Flush(flush))
 	}
 	c.register(cmd.Flags())
+	l.register(cmd)
 	return cmd
 }
 
 func (c *client) unknown(server string) error {
-	return coded(exitNoProcess, fmt.Errorf("no process %q in cluster %s", server, c.cluster))
+	return coded(exitNoProcess, fmt.Errorf("no process %q in cluster %s; `ps` lists those that there are", server, c.cluster))
 }
 
 // message is what to send where, from the arguments, flags and environment.

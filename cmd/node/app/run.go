@@ -182,7 +182,7 @@ func (f runFlags) check() error {
 
 // ready is the command's first word on stdout: the node serves.
 func (f runFlags) ready(w io.Writer, o Options, tree supervisor.Spec, n *node.Node, httpURL string) error {
-	if f.output == outputJSON {
+	if f.output != outputTable {
 		return json.NewEncoder(w).Encode(readyEvent{
 			Event: "ready", Node: n.Name(), Cluster: n.Cluster(), NATS: n.URL(), HTTP: httpURL, Servers: serverNames(tree),
 		})

@@ -1,103 +1,154 @@
 package app
 
 import (
+	"cmp"
+	"context"
 	"fmt"
-	"os"
+	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
+
+	"github.com/spf13/cobra"
 
 	"github.com/civitas-go/civitas/node"
-	"github.com/civitas-go/civitas/supervisor"
 )
 
-// serverNames are the names in a tree, in the order they start; supervisors
-// are not servers here.
-func serverNames(spec supervisor.Spec) []string {
-	names := []string{}
-	for _, c := range spec.Children {
-		switch run := c.Run.(type) {
-		case supervisor.Spec:
-			names = append(names, serverNames(run)...)
-		case supervisor.Dynamic: // its servers come and go
-		default:
-			names = append(names, c.Name)
+// crowd is how many siblings are shown one by one; of more, those that are as
+// they should be are summed up.
+const crowd = 30
+
+func treeCommand(_ Options, s Streams) *cobra.Command {
+	var o operator
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "tree",
+		Short: "Show the supervision trees of all nodes, as they run",
+		Long: `Show the supervision trees of all nodes, as they run. Of many siblings those
+that run and never crashed are summed up, unless --all is given; JSON has
+every one.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.do(cmd.Context(), s, func(ctx context.Context, v *view) error {
+				servers, err := v.servers(ctx)
+				if err != nil {
+					return err
+				}
+				trees := grow(servers)
+				return printAll(s.Out, o.output, trees, func(w io.Writer) error { return writeTrees(w, trees, all) })
+			})
+		},
+	}
+	o.register(s, cmd)
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "every server, however many there are, and the runtime's own")
+	return cmd
+}
+
+// branch is a server with those below it.
+type branch struct {
+	node.ServerInfo
+	Children []*branch `json:"children,omitempty"`
+}
+
+// grow makes trees of lists: one for each node, as `tree -o json` prints it.
+func grow(servers []node.ServerInfo) []*branch {
+	var roots []*branch
+	byPath := map[[2]string]*branch{}
+	for _, i := range servers { // by node and path, so that those above come first
+		b := &branch{ServerInfo: i}
+		byPath[[2]string{i.Node, i.Path}] = b
+		if above := byPath[[2]string{i.Node, i.Supervisor}]; above != nil {
+			above.Children = append(above.Children, b)
+		} else {
+			roots = append(roots, b)
 		}
 	}
-	return names
+	for _, b := range byPath {
+		slices.SortFunc(b.Children, func(a, b *branch) int { return cmp.Compare(a.Place, b.Place) })
+	}
+	return roots
 }
 
-// treeText draws a tree.
-func treeText(spec supervisor.Spec) string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "root\t%s\n", spec.Strategy)
-	branches(w, spec, "")
-	_ = w.Flush() // a strings.Builder takes all
-	return b.String()
+// roomy is the width that shows all columns of most trees.
+const roomy = 120
+
+// treeTable is a table of branches.
+type treeTable struct {
+	table
+	narrow bool // so that what matters is still on the screen
 }
 
-func branches(w *tabwriter.Writer, spec supervisor.Spec, indent string) {
-	for i, c := range spec.Children {
-		branch, below := "├─ ", "│  "
-		if i == len(spec.Children)-1 {
-			branch, below = "└─ ", "   "
+func writeTrees(w io.Writer, roots []*branch, all bool) error {
+	t := treeTable{table: table{width: terminalWidth(w)}}
+	t.narrow = t.width > 0 && t.width < roomy
+	node := ""
+	for _, root := range roots {
+		if root.Kind == "runtime" && !all {
+			continue
 		}
-		switch run := c.Run.(type) {
-		case supervisor.Spec:
-			fmt.Fprintf(w, "%s%s%s\t%s\t%s\n", indent, branch, c.Name, run.Strategy, c.Restart)
-			branches(w, run, indent+below)
-		case supervisor.Dynamic:
-			fmt.Fprintf(w, "%s%s%s\tdynamic\t%s\n", indent, branch, c.Name, c.Restart)
-		default:
-			fmt.Fprintf(w, "%s%s%s\t%s\t%s\t%s\n", indent, branch, c.Name, run.GenServer().TypeName(), c.Restart, c.Scope)
-		}
-	}
-}
-
-// tryLines are commands to copy, for the first server that anyone can reach.
-func tryLines(o Options, spec supervisor.Spec, n *node.Node) string {
-	name := firstPublic(spec)
-	if name == "" {
-		return ""
-	}
-	message := `'{"type":"…"}'`
-	if name == "rate_limiter" {
-		message = `'{"type":"acquire"}'`
-	}
-	var flags, natsFlags string
-	if n.URL() != "nats://"+defaultListen {
-		flags = " --server " + n.URL()
-		natsFlags = flags
-	}
-	if n.Cluster() != node.DefaultCluster {
-		flags += " --cluster " + n.Cluster()
-	}
-	return fmt.Sprintf("Try, from another terminal:\n  %s call%s %s %s\n  nats req%s civitas.%s.s.%s %s\n",
-		invocation(o), flags, name, message, natsFlags, n.Cluster(), name, message)
-}
-
-func firstPublic(spec supervisor.Spec) string {
-	for _, c := range spec.Children {
-		if nested, ok := c.Run.(supervisor.Spec); ok {
-			if name := firstPublic(nested); name != "" {
-				return name
+		if root.Node != node {
+			if node != "" {
+				t.add("")
 			}
-		} else if c.Scope == supervisor.Cluster {
-			return c.Name
+			node = root.Node
+			t.add("node " + node)
 		}
+		t.add(t.line("", root)...)
+		t.below(root, "", all)
 	}
-	return ""
+	return t.write(w)
 }
 
-// invocation is how this program was started, as far as it can be told: `go
-// run` leaves no program to start again.
-func invocation(o Options) string {
-	switch arg := os.Args[0]; {
-	case strings.Contains(arg, "go-build") && o.Name == "civitas":
-		return "go run ./cmd/node"
-	case strings.Contains(arg, "go-build") || strings.HasSuffix(arg, ".test"):
-		return o.Name
-	default:
-		return arg
+// below adds the lines below a branch.
+func (t *treeTable) below(above *branch, indent string, all bool) {
+	shown, left := above.Children, 0
+	if len(shown) > crowd && !all {
+		shown = nil
+		for i, b := range above.Children {
+			if i < crowd/3 || b.State != "running" || b.Restarts > 0 || len(b.Children) > 0 {
+				shown = append(shown, b)
+			} else {
+				left++
+			}
+		}
 	}
+	for i, b := range shown {
+		fork, under := "├─ ", "│  "
+		if i == len(shown)-1 && left == 0 {
+			fork, under = "└─ ", "   "
+		}
+		t.add(t.line(indent+fork, b)...)
+		t.below(b, indent+under, all)
+	}
+	if left > 0 {
+		t.add(fmt.Sprintf("%s└─ and %d more, all running and never restarted; --all shows them", indent, left))
+	}
+}
+
+// line is one server in a tree.
+func (t *treeTable) line(indent string, b *branch) []string {
+	what := b.Type
+	if b.Kind == "supervisor" {
+		what = cmp.Or(b.Strategy, "supervisor")
+	}
+	state := b.State
+	if b.Handling != "" && state == "running" {
+		state = b.Handling
+	}
+	var more string
+	switch {
+	case b.Restarts == 1:
+		more = "1 restart"
+	case b.Restarts > 1:
+		more = fmt.Sprintf("%d restarts", b.Restarts)
+	}
+	if b.LastReason != "" {
+		more += ": " + oneLine(b.LastReason)
+	}
+	if b.Mailbox > 0 {
+		more = fmt.Sprintf("%d waiting  ", b.Mailbox) + more
+	}
+	if t.narrow {
+		return []string{indent + b.Name, what[strings.LastIndex(what, ".")+1:], state, age(b.Uptime), more}
+	}
+	return []string{indent + b.Name, what, b.Scope, state, age(b.Uptime), more}
 }

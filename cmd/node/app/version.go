@@ -27,7 +27,7 @@ func versionCommand(o Options, s Streams) *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if format == outputJSON {
+			if format != outputTable {
 				return json.NewEncoder(s.Out).Encode(map[string]string{"name": o.Name, "version": o.Version, "go": runtime.Version()})
 			}
 			_, err := fmt.Fprintf(s.Out, "%s %s (%s)\n", o.Name, o.Version, runtime.Version())
