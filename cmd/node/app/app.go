@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/supervisor"
 )
 
@@ -24,9 +25,11 @@ type Options struct {
 	Name string
 	// Version is the program's. Default the module's.
 	Version string
-	// Tree is what `run` runs. Default a rate_limiter, a cache and
-	// sessions, from services/.
+	// Tree is what `run` runs where no topology file is named. Default a
+	// rate_limiter, a cache and sessions, from services/.
 	Tree supervisor.Spec
+	// Types are what a topology file may name, besides those of services/.
+	Types []genserver.Type
 }
 
 // Main runs the command with the process's arguments, streams and signals, and
@@ -79,7 +82,7 @@ func rootCommand(o Options, s Streams) *cobra.Command {
 	root.AddCommand(
 		runCommand(o, s), callCommand(o, s), castCommand(o, s),
 		psCommand(o, s), treeCommand(o, s), topCommand(o, s), inspectCommand(o, s), stopCommand(o, s), restartCommand(o, s), healthCommand(o, s),
-		benchCommand(o, s), versionCommand(o, s),
+		topologyCommand(o, s), benchCommand(o, s), versionCommand(o, s),
 	)
 	return root
 }

@@ -29,7 +29,9 @@ func TestMain(m *testing.M) {
 	testscript.Main(withoutLeaks{m}, map[string]func(){
 		"civitas": func() { os.Exit(app.Main(app.Options{})) },
 		// A program of a user's, with a server whose handler takes its time.
-		"myapp": func() { os.Exit(app.Main(app.Options{Name: "myapp", Version: "1.2.3", Tree: slowTree})) },
+		"myapp": func() {
+			os.Exit(app.Main(app.Options{Name: "myapp", Version: "1.2.3", Tree: slowTree, Types: []genserver.Type{slowType}}))
+		},
 	})
 }
 
@@ -63,14 +65,16 @@ type Slept struct {
 
 func (Sleep) Op() string { return "sleep" }
 
+var slowType = genserver.Define("myapp.Slow",
+	func(*genserver.Context, struct{}) (*struct{}, error) { return &struct{}{}, nil },
+	genserver.HandleCall(func(_ *struct{}, _ *genserver.Context, s Sleep) (Slept, error) {
+		fmt.Fprintln(os.Stderr, "the handler has begun")
+		<-time.After(time.Duration(s.Millis) * time.Millisecond)
+		return Slept{OK: true}, nil
+	}))
+
 var slowTree = supervisor.Spec{Strategy: supervisor.RestForOne, Children: []supervisor.Child{
-	{Name: "slow", Scope: supervisor.Cluster, Run: genserver.Define("myapp.Slow",
-		func(*genserver.Context, struct{}) (*struct{}, error) { return &struct{}{}, nil },
-		genserver.HandleCall(func(_ *struct{}, _ *genserver.Context, s Sleep) (Slept, error) {
-			fmt.Fprintln(os.Stderr, "the handler has begun")
-			<-time.After(time.Duration(s.Millis) * time.Millisecond)
-			return Slept{OK: true}, nil
-		})).With(struct{}{})},
+	{Name: "slow", Scope: supervisor.Cluster, Run: slowType.With(struct{}{})},
 	{Name: "below", Run: supervisor.Spec{Children: []supervisor.Child{
 		{Name: "own", Run: genserver.Define("myapp.Own",
 			func(*genserver.Context, struct{}) (*struct{}, error) { return &struct{}{}, nil }).With(struct{}{})},
@@ -158,7 +162,7 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	cmd := exec.Command(args[1], args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = os.Environ()
-	for _, key := range []string{"TMPDIR", "NATS_URL", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER"} {
+	for _, key := range []string{"TMPDIR", "NATS_URL", "NATS", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER"} {
 		cmd.Env = append(cmd.Env, key+"="+ts.Getenv(key))
 	}
 	stdout, err := cmd.StdoutPipe()
@@ -181,7 +185,7 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
 	p := ts.Value(nodesKey{}).(map[string]*process)[args[0]]
 	if out, ok := map[string]*output{"stdout": p.stdout, "stderr": p.stderr}[args[1]]; ok {
-		if _, ok := out.awaitLine(args[2], 20*time.Second); !ok {
+		if _, ok := out.awaitLine(args[2], time.Minute); !ok {
 			ts.Fatalf("%s of %s: got %q, want %q in it", args[1], args[0], out, args[2])
 		}
 		return

@@ -9,6 +9,7 @@ import (
 
 	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/topology"
 	"github.com/civitas-go/civitas/transport"
 )
 
@@ -17,6 +18,8 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitTrouble     = 2 // of topology diff
+	exitTopology    = 3
 	exitNoProcess   = 4
 	exitUnreachable = 5
 	exitInterrupted = 130
@@ -62,9 +65,15 @@ func exitCode(err error) int {
 // report writes an error and returns its exit code.
 func report(w io.Writer, name string, err error) int {
 	code := exitCode(err)
-	if err != nil {
-		fmt.Fprintf(w, "%s: %v\n", name, err)
+	var mistakes topology.Mistakes
+	switch {
+	case err == nil, err.Error() == "":
+		return code // the exit code says it all
+	case errors.As(err, &mistakes):
+		fmt.Fprintln(w, strings.TrimRight(mistakes.Error(), "\n")) // in a form that editors know
+		return code
 	}
+	fmt.Fprintf(w, "%s: %v\n", name, err)
 	if code == exitUsage {
 		fmt.Fprintf(w, "Run '%s --help' for usage.\n", name)
 	}

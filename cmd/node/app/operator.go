@@ -111,7 +111,7 @@ func (o *operator) open(ctx context.Context, s Streams, do func(*view) error) er
 
 // find reads which nodes there are.
 func (v *view) find(ctx context.Context, only string) error {
-	nodes, err := cluster.ReadNodes(ctx, v.conn.Conn(), v.cluster)
+	nodes, err := cluster.ReadNodes(ctx, v.conn, v.cluster)
 	if err != nil && !errors.Is(err, cluster.ErrNotFound) {
 		return err
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"github.com/civitas-go/civitas/services/sessions"
 	"github.com/civitas-go/civitas/services/ttlcache"
 	"github.com/civitas-go/civitas/supervisor"
+	"github.com/civitas-go/civitas/topology"
 	"github.com/civitas-go/civitas/transport"
 )
 
@@ -38,9 +40,10 @@ var builtIn = supervisor.Spec{Children: []supervisor.Child{
 const runTimeout = 2 * time.Second
 
 type runFlags struct {
-	name, cluster, listen, storeDir, http string
-	nats                                  natsFlags
-	output                                output
+	file, name, cluster, listen, storeDir, http string
+	stopTimeout                                 time.Duration
+	nats                                        natsFlags
+	output                                      output
 }
 
 func runCommand(o Options, s Streams) *cobra.Command {
@@ -49,20 +52,25 @@ func runCommand(o Options, s Streams) *cobra.Command {
 		Use:   "run",
 		Short: "Run a node until it is told to stop",
 		Long: `Run a node: connect it to NATS, start its tree, and serve until SIGINT or
-SIGTERM, which drains it.
+SIGTERM, which drains it. A second one, or the end of --stop-timeout, ends it
+hard. The tree is the topology file's, if one is named; what the file says of
+names and of NATS, flags and the environment can say otherwise.
 
-Without --server, NATS_URL or a NATS context, a NATS server with JetStream runs
+Without --server, NATS_URL, a transport in the file or a NATS context, a NATS server with JetStream runs
 within the node; its files go to a temporary folder that is removed at the end, or to
 --store-dir.
 
 With --http the node serves /metrics for Prometheus, and the probes /livez,
 /startupz and /readyz. Traces and metrics are exported as OpenTelemetry's
 variables say: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER,
-OTEL_METRICS_EXPORTER and their like; with none of them set nothing is.`,
+OTEL_METRICS_EXPORTER and their like; with none of them set nothing is. systemd
+is told when the node is ready and when it stops, where NOTIFY_SOCKET asks for it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o, s, f) },
 	}
 	fs := cmd.Flags()
+	fs.StringVarP(&f.file, "file", "f", "", "a topology file; - reads it from stdin")
+	fs.DurationVar(&f.stopTimeout, "stop-timeout", node.DefaultStopTimeout, "how long draining and stopping may take")
 	fs.StringVar(&f.name, "name", "", "the node's name (default the host's and a random suffix)")
 	fs.StringVar(&f.cluster, "cluster", node.DefaultCluster, "the cluster to join")
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -74,14 +82,31 @@ OTEL_METRICS_EXPORTER and their like; with none of them set nothing is.`,
 	f.nats.register(fs, `"embedded", or the URL of a NATS server with JetStream (default $NATS_URL, else embedded)`, runTimeout, "how long a NATS server may take to answer")
 	fs.StringVar(&f.listen, "listen", defaultListen, "the address of the embedded NATS; port 0 takes a free one")
 	fs.StringVar(&f.storeDir, "store-dir", "", "where the embedded NATS keeps its files (default a temporary folder)")
-	fs.StringVar(&f.http, "http", "", "serve metrics and probes on this address, as in 127.0.0.1:8080 (default nowhere)")
+	fs.StringVar(&f.http, "http", "", "serve metrics and probes on this address, as in 127.0.0.1:8080 (default $CIVITAS_HTTP, else nowhere)")
 	f.output.register(fs)
 	return cmd
 }
 
 func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 	log := slog.New(slog.NewTextHandler(s.Err, nil))
-	nats, err := f.connector(s)
+	tree := o.Tree
+	if len(tree.Children) == 0 {
+		tree = builtIn
+	}
+	var top *topology.Topology
+	if f.file != "" {
+		var err error
+		if top, err = loadTopology(o, s, f.file, false); err != nil {
+			return err
+		}
+		tree = top.Tree
+		f.name = cmp.Or(f.name, top.Node)
+		if !f.nats.set.Changed("cluster") {
+			f.cluster = cmp.Or(top.Cluster, f.cluster)
+		}
+	}
+	f.http = cmp.Or(f.http, s.Getenv("CIVITAS_HTTP"))
+	nats, err := f.connector(s, top)
 	if err := errors.Join(err, f.check()); err != nil {
 		return usage(err)
 	}
@@ -105,12 +130,8 @@ func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 	if w != nil {
 		w.serve(tel.page, log)
 	}
-	tree := o.Tree
-	if len(tree.Children) == 0 {
-		tree = builtIn
-	}
 	cfg := node.Config{
-		Name: f.name, Cluster: f.cluster, NATS: nats, Tree: tree,
+		Name: f.name, Cluster: f.cluster, NATS: nats, Tree: tree, StopTimeout: f.stopTimeout,
 		Release: o.Version, Logger: log, TracerProvider: tel.tracers, MeterProvider: tel.meters,
 	}
 	n, err := node.Start(ctx, cfg)
@@ -120,15 +141,21 @@ func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 	if w != nil {
 		w.node.Store(n)
 	}
-	if err := f.ready(s.Out, o, tree, n, w.url()); err != nil {
+	if err := errors.Join(notify(s, "READY=1"), f.ready(s.Out, o, tree, n, w.url())); err != nil {
 		return errors.Join(err, n.Stop(ctx))
 	}
+	stopping := context.AfterFunc(ctx, func() {
+		if err := notify(s, "STOPPING=1"); err != nil {
+			log.Warn("stopping", "error", err)
+		}
+	})
+	defer stopping()
 	return n.Run(ctx)
 }
 
 // connector decides between the flag, the environment and the default.
-func (f runFlags) connector(s Streams) (node.Connector, error) {
-	o, err := f.nats.resolve(s, natsSource{})
+func (f runFlags) connector(s Streams, top *topology.Topology) (node.Connector, error) {
+	o, err := f.nats.resolve(s, sourceOfFile(top))
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +165,9 @@ func (f runFlags) connector(s Streams) (node.Connector, error) {
 		}
 		o.DialTimeout = f.nats.timeout
 		return external{o}, nil
+	}
+	if o.URL == "" && top != nil && top.Transport.Type == "in_process" {
+		return nil, nil // which is how node.Config says it
 	}
 	if flag := f.nats.auth.given(); flag != "" {
 		return nil, fmt.Errorf("%s is for a NATS server elsewhere, and the embedded one asks for nothing; name the other by --server", flag)
@@ -174,6 +204,9 @@ func (f runFlags) check() error {
 	if f.http != "" {
 		errs = append(errs, checkHTTP(f.http))
 	}
+	if f.stopTimeout <= 0 {
+		errs = append(errs, fmt.Errorf("--stop-timeout: %v is not a positive duration", f.stopTimeout))
+	}
 	if _, err := transport.NewSubjects(f.cluster); err != nil {
 		errs = append(errs, fmt.Errorf("--cluster: %w", err))
 	}
@@ -187,7 +220,7 @@ func (f runFlags) ready(w io.Writer, o Options, tree supervisor.Spec, n *node.No
 			Event: "ready", Node: n.Name(), Cluster: n.Cluster(), NATS: n.URL(), HTTP: httpURL, Servers: serverNames(tree),
 		})
 	}
-	where := n.URL()
+	where := cmp.Or(n.URL(), "nowhere")
 	if httpURL != "" {
 		where += ", HTTP " + httpURL
 	}

@@ -57,8 +57,8 @@ func branches(w *tabwriter.Writer, spec supervisor.Spec, indent string) {
 // tryLines are commands to copy, for the first server that anyone can reach.
 func tryLines(o Options, spec supervisor.Spec, n *node.Node) string {
 	name := firstPublic(spec)
-	if name == "" {
-		return ""
+	if name == "" || n.URL() == "" {
+		return "" // nobody can
 	}
 	message := `'{"type":"…"}'`
 	if name == "rate_limiter" {
