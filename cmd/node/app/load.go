@@ -194,17 +194,17 @@ func startBar(w io.Writer, done *atomic.Int64, of int) (end func()) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		const clear = "\r\x1b[K"
+		const wipe = "\r\x1b[K"
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {
 			case <-stop:
-				fmt.Fprint(w, clear)
+				fmt.Fprint(w, wipe)
 				return
 			case <-tick.C:
 				n := done.Load()
-				fmt.Fprintf(w, "%s%s %d/%d", clear, uncoloured(bar.ViewAs(float64(n)/float64(of))), n, of)
+				fmt.Fprintf(w, "%s%s %d/%d", wipe, uncoloured(bar.ViewAs(float64(n)/float64(of))), n, of)
 			}
 		}
 	}()

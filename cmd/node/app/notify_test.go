@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,11 +15,7 @@ import (
 // TestNotify has run tell systemd when it is ready, and when it stops.
 func TestNotify(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "civitas") // t.TempDir may be too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := t.TempDir()
 	socket := filepath.Join(dir, "notify")
 	for _, name := range []string{socket, "@" + socket} {
 		addr := &net.UnixAddr{Name: strings.Replace(name, "@", "\x00", 1), Net: "unixgram"}

@@ -141,7 +141,10 @@ func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 	if w != nil {
 		w.node.Store(n)
 	}
-	if err := errors.Join(notify(s, "READY=1"), f.ready(s.Out, o, tree, n, w.url())); err != nil {
+	if err = notify(s, "READY=1"); err == nil {
+		err = f.ready(s.Out, o, tree, n, w.url())
+	}
+	if err != nil {
 		return errors.Join(err, n.Stop(ctx))
 	}
 	stopping := context.AfterFunc(ctx, func() {

@@ -227,7 +227,6 @@ func (m *topModel) foot(shown int) string {
 type topColumn struct {
 	name  string
 	by    sortKey
-	key   string // that sorts by it
 	width int
 	right bool // aligned
 	cell  func(serverRow) string

@@ -38,7 +38,7 @@ func loadTopology(o Options, s Streams, file string, anyType bool) (*topology.To
 		value := s.Getenv(name)
 		return value, value != ""
 	}}
-	var r io.Reader = s.In
+	r := s.In
 	if file == "-" {
 		loader.File = "stdin"
 	} else {
@@ -50,7 +50,8 @@ func loadTopology(o Options, s Streams, file string, anyType bool) (*topology.To
 		r = f
 	}
 	top, err := loader.Load(r)
-	if mistakes := (topology.Mistakes)(nil); errors.As(err, &mistakes) {
+	var mistakes topology.Mistakes
+	if errors.As(err, &mistakes) {
 		return nil, coded(exitTopology, err)
 	}
 	return top, err
