@@ -37,6 +37,8 @@ type Node struct {
 	router   *router
 	service  *transport.Service
 
+	unmeasure func() error // ends the metrics of the connection
+
 	operators *transport.Service // what they ask
 
 	stopping atomic.Bool
@@ -77,6 +79,9 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	var err error
 	if n.link, err = n.cfg.NATS.Connect(ctx, LinkOptions{Node: n.cfg.Name, Cluster: n.cfg.Cluster, Logger: n.log}); err != nil {
+		return err
+	}
+	if err := n.measure(); err != nil {
 		return err
 	}
 	if n.registry, err = cluster.Join(ctx, n.link.Store, cluster.NodeInfo{

@@ -103,6 +103,9 @@ func (n *Node) disconnect() error {
 	if n.registry != nil {
 		errs = append(errs, n.registry.Leave(ctx))
 	}
+	if n.unmeasure != nil {
+		errs = append(errs, n.unmeasure())
+	}
 	if n.link != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 		defer cancel()
