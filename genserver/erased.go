@@ -42,17 +42,18 @@ func callErased(ctx context.Context, from *Context, to Ref, m Message, o options
 			return nil, undelivered(ErrNoProcess, to.String(), "")
 		}
 	}
-	return to.sys.request(ctx, from, to, m, o)
+	return to.sys.request(ctx, from, to, m, o, nil)
 }
 
-// request sends a call to another node.
-func (s *System) request(ctx context.Context, from *Context, to Ref, m Message, o options) (any, error) {
+// request sends a call to another node; sent is as in [Outgoing], and may be nil.
+func (s *System) request(ctx context.Context, from *Context, to Ref, m Message, o options, sent func()) (any, error) {
 	if s.router == nil {
 		return nil, undelivered(ErrNoProcess, to.String(), "this process has no other nodes")
 	}
 	out := outgoing(ctx, from, to, KindCall, m)
 	defer out.recycle()
 	out.Deadline, _ = ctx.Deadline()
+	out.Sent = sent
 	if o.timeout > 0 {
 		if own := time.Now().Add(o.timeout); out.Deadline.IsZero() || own.Before(out.Deadline) {
 			out.Deadline = own

@@ -13,6 +13,10 @@ type Future[Rep any] struct{ call *asyncCall }
 // CallAsync is [Call] without the wait: many calls can be in flight, and
 // awaited in any order. A call to a server of this System costs no goroutine.
 //
+// It returns when the call has left, as [Ref.Cast] does: what its sender sends
+// afterwards is handled afterwards, and a name that this node has to look up is
+// looked up first.
+//
 // Its time begins now, and it ends with ctx: in a handler, use
 // [Context.Detach] for a call that outlives it. What Call refuses, it refuses,
 // by its Future: a server can't await itself.
@@ -94,20 +98,25 @@ func (c *asyncCall) send() error {
 		}
 		c.unwatch()
 	}
-	c.sendAway(from)
+	<-c.sendAway(from) // or it has ended
 	return nil
 }
 
-// sendAway sends the call to another node.
-func (c *asyncCall) sendAway(from *Context) {
+// sendAway sends the call to another node. What it returns is closed when the
+// call has left, or has ended.
+func (c *asyncCall) sendAway(from *Context) (left <-chan struct{}) {
 	far, cancel := context.WithCancel(c.ctx)
 	c.mu.Lock()
 	c.near, c.cancel = nil, cancel
 	c.mu.Unlock()
+	gone := make(chan struct{})
+	sent := sync.OnceFunc(func() { close(gone) })
 	go func() { // which ends with the call's time, or Cancel
 		defer cancel()
-		c.Reply(c.to.sys.request(far, from, c.to, c.msg, c.opts.since(c.began)))
+		defer sent()
+		c.Reply(c.to.sys.request(far, from, c.to, c.msg, c.opts.since(c.began), sent))
 	}()
+	return gone
 }
 
 // redirect sends a call once more that was queued for a server that turned out

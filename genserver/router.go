@@ -47,6 +47,9 @@ type Outgoing struct {
 	Node string
 	// Message is the message as the caller gave it, for the Router to encode.
 	Message Message
+	// Sent, of a call, unless it's nil, is called each time the call has left,
+	// before its answer is awaited: what is sent after that arrives after it.
+	Sent func()
 }
 
 // Incoming is a message from another node, or from a plain NATS client.

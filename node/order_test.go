@@ -110,3 +110,27 @@ func TestOrderOfManySendersToOneServer(t *testing.T) {
 		}
 	})
 }
+
+// Calls that are not waited for keep their place among what their sender sends,
+// the first ones to a name too.
+func TestOrderOfCallsInFlightOverNodes(t *testing.T) {
+	onBoth(t, func(t *testing.T, nats node.Connector) {
+		start(t, config("n2", nats, public("box", hooks{})))
+		n1 := start(t, config("n1", nats))
+		ref := n1.Ref("box")
+		const rounds = 200
+		var calls []*genserver.Future[Value]
+		for x := range rounds {
+			if err := ref.Cast(t.Context(), Put{X: x}); err != nil {
+				t.Fatalf("cast %d: got %v, want nil", x, err)
+			}
+			calls = append(calls, genserver.CallAsync(t.Context(), ref, Get{}))
+		}
+		for x, call := range calls {
+			got, err := call.Await(t.Context())
+			if err != nil || got.X != x {
+				t.Fatalf("call %d: got %d, %v; want the value of the cast right before it", x, got.X, err)
+			}
+		}
+	})
+}

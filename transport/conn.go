@@ -70,6 +70,16 @@ type Msg struct {
 	// Until, of a request, ends it as its context's deadline would, which costs
 	// more to make; zero for the context alone.
 	Until time.Time
+	// Sent, of a request, unless it's nil, is called when the message has left for
+	// the broker in order, before the answer is awaited. It must not block.
+	Sent func()
+}
+
+// sent tells that a request has left, unless it has not.
+func (m *Msg) sent(err error) {
+	if err == nil && m.Sent != nil {
+		m.Sent()
+	}
 }
 
 // Header is a message's headers. Names keep their case on the wire and are

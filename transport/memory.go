@@ -151,6 +151,7 @@ func (c *memConn) Request(ctx context.Context, m Msg) (Msg, error) {
 	if err == nil && n == 0 {
 		err = ErrNoResponders
 	}
+	m.sent(err)
 	return c.inflight.await(ctx, m.Until, p, err)
 }
 

@@ -275,7 +275,9 @@ func (c *NATS) Request(ctx context.Context, m Msg) (Msg, error) {
 		return Msg{}, err
 	}
 	m.Reply = l.inflight.reply(p)
-	return l.inflight.await(ctx, m.Until, p, c.publish(l, &m, p.alone))
+	err = c.publish(l, &m, p.alone)
+	m.sent(err)
+	return l.inflight.await(ctx, m.Until, p, err)
 }
 
 // Flush implements [Conn]. It covers the server this connection is to: others

@@ -60,7 +60,7 @@ func Request(ctx context.Context, conn Conn, to Route, out *genserver.Outgoing) 
 	if err := e.frame(to, out, deadline, now); err != nil {
 		return nil, err
 	}
-	m, err := conn.Request(ctx, Msg{Subject: to.Subject, Bundle: to.Bundle, Data: e.buf.Bytes(), Until: out.Deadline})
+	m, err := conn.Request(ctx, Msg{Subject: to.Subject, Bundle: to.Bundle, Data: e.buf.Bytes(), Until: out.Deadline, Sent: out.Sent})
 	if err != nil {
 		return nil, to.failed(err, out.To)
 	}
