@@ -19,7 +19,9 @@ import (
 // message to a Map handler; a node uses it on the network. Implementations
 // must be safe for concurrent use.
 type Codec interface {
+	// Encode makes the bytes of v. Its error is the sender's ErrBadPayload.
 	Encode(v any) ([]byte, error)
+	// Decode reads data into v, a pointer. Its error is an ErrBadPayload, too.
 	Decode(data []byte, v any) error
 }
 

@@ -6,11 +6,19 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 )
 
-// DefaultMailbox is how many messages may wait for a server unless its Type
-// says otherwise; see [Mailbox].
-const DefaultMailbox = 1000
+// What holds where nothing else is said.
+const (
+	// DefaultMailbox is how many messages may wait for a server; see [Mailbox].
+	DefaultMailbox = 1000
+	// DefaultTag is the payload key that names the op; see [Tag].
+	DefaultTag = "type"
+	// DefaultTimeout is how long a call waits, unless its context ends earlier;
+	// see [WithTimeout].
+	DefaultTimeout = 5 * time.Second
+)
 
 // Type is a kind of server, with its config's Go type erased: what a node is
 // given so that others may have it start such servers.

@@ -42,5 +42,9 @@
 // # Rooms
 //
 // A [System] is the process table of one program. Package supervisor restarts
-// servers; package node connects Systems over NATS, through the [Router].
+// servers, by [System.Spawn], [SpawnOptions] and [Watcher]. Package node
+// connects Systems over NATS: it implements [Router], [Claim] and [Gate], hands
+// an [Incoming] to [System.Deliver], and is handed an [Outgoing]. A program
+// that has its servers run by these two needs none of those names, nor
+// [Envelope], [Body], [Replier], [Overload] and [Kind].
 package genserver

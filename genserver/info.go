@@ -4,11 +4,13 @@ import "time"
 
 // ProcessInfo is what a System tells of a process, for people who look at it.
 type ProcessInfo struct {
+	// Name is the server's.
 	Name string
 	// Type is the name of what runs, as [Define] has it.
-	Type       string
+	Type string
+	// Generation is as in [Process.Generation].
 	Generation uint64
-	// Supervisor is the name of the one that started it, "" for none.
+	// Supervisor is the name of the one that started it, "" for none; see [Watcher].
 	Supervisor string
 	// State is starting, idle, busy or stopping.
 	State string
@@ -26,9 +28,6 @@ type ProcessInfo struct {
 	// Epoch is as in [Context.Epoch].
 	Epoch uint64
 }
-
-// Supervised is what a [Watcher] may be besides: one that bears a supervisor's name.
-type Supervised interface{ Supervisor() string }
 
 // Processes tells of all processes, in no order. Each is as it was at one
 // moment, but not all at the same.
@@ -57,7 +56,7 @@ func (p *Process) info() (ProcessInfo, bool) {
 	i := ProcessInfo{Name: p.name, Type: p.host.def.name, Generation: p.gen, Started: time.Unix(0, p.born)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w, ok := p.watch.(Supervised); ok {
+	if w, ok := p.watch.(interface{ Supervisor() string }); ok {
 		i.Supervisor = w.Supervisor()
 	}
 	i.State = phases[p.phase]

@@ -57,10 +57,6 @@ func (Signal) signal() {}
 // int64, uint64 or float64.
 type Map map[string]any
 
-// DefaultTag is the payload key that names the op unless a Type has a [Tag]
-// of its own.
-const DefaultTag = "type"
-
 // Op is the value under [DefaultTag], or "" when that is no string. A Type
 // with another [Tag] looks there instead.
 func (m Map) Op() string { return m.op(DefaultTag) }

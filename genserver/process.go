@@ -79,6 +79,9 @@ var errGone = errors.New("process is gone")
 
 // Watcher is told of a process's fate, by the process's own goroutine (or
 // that of Kill's caller), once each, the start first. Its methods must not block.
+//
+// One that has a method Supervisor() string besides says by it what
+// [ProcessInfo] has as the process's supervisor.
 type Watcher interface {
 	// ProcessStarted follows a successful init.
 	ProcessStarted(p *Process)
@@ -126,8 +129,9 @@ func (p *Process) Reason() error {
 // Stop asks the process to end with a reason, ahead of its mailbox: after the
 // handler that runs now, terminate runs, and queued callers get ErrExit. An
 // init that runs now has its context cancelled. Stop waits for the end until
-// ctx ends; nil says that the process has ended, for whatever reason. A handler
-// that does not return keeps Stop waiting: see [Process.Kill].
+// ctx ends; nil says that the process has ended, for whatever reason, and
+// [ErrTimeout] that it has not yet. A handler that does not return keeps Stop
+// waiting: see [Process.Kill].
 func (p *Process) Stop(ctx context.Context, reason error) error {
 	p.RequestStop(reason)
 	select {

@@ -49,7 +49,9 @@ func (r Ref) Send(ctx context.Context, m InfoMessage, opts ...Option) error {
 }
 
 // Stop ends the server of this System that has the name, and waits for its end
-// until ctx ends. See [Process.Stop].
+// until ctx ends: see [Process.Stop]. The error is ErrNoProcess where there is
+// none, or [ErrTimeout] as ctx has ended: the server still ends, once its
+// handler has returned.
 func (r Ref) Stop(ctx context.Context, reason error) error {
 	p, err := r.local()
 	if err != nil {
@@ -62,7 +64,7 @@ func (r Ref) Stop(ctx context.Context, reason error) error {
 }
 
 // Kill ends the server of this System that has the name, at once and without
-// terminate. See [Process.Kill]. The error is ErrNoProcess where there is none.
+// terminate: see [Process.Kill]. The error is ErrNoProcess where there is none.
 func (r Ref) Kill() error {
 	p, err := r.local()
 	if err != nil {

@@ -84,7 +84,8 @@ type Envelope struct {
 
 // Body is a payload in some encoding.
 type Body interface {
-	// Decode reads the payload into v, a pointer. It may be called again.
+	// Decode reads the payload into v, a pointer. It may be called again. Its
+	// error is the caller's ErrBadPayload.
 	Decode(v any) error
 }
 

@@ -121,8 +121,10 @@ func (s Scope) String() string {
 
 // SpawnOptions are how a supervisor starts a process.
 type SpawnOptions struct {
-	Scope   Scope
-	Watcher Watcher // told of the start and the end; may be nil
+	// Scope is how far the name is known. Default [Local].
+	Scope Scope
+	// Watcher is told of the start and the end. Default none.
+	Watcher Watcher
 }
 
 // Spawn starts a process and returns before its init has run. Its error is
@@ -191,6 +193,9 @@ func (s *System) host(d *definition) *host {
 // Start starts a server without a supervisor and waits for its init. If ctx
 // ends first, the server is killed. When the server ends, for whatever reason,
 // nothing restarts it.
+//
+// The error is, or has in it, that of [System.Spawn], what init returned or
+// panicked with, or ctx's; no server has been left behind then.
 func (s *System) Start(ctx context.Context, name string, r Runnable, o SpawnOptions) (*Process, error) {
 	w := &startWatcher{next: o.Watcher, started: make(chan error, 1)}
 	o.Watcher = w

@@ -7,10 +7,6 @@ import (
 	"time"
 )
 
-// DefaultTimeout is how long a call waits unless its context ends earlier or
-// [WithTimeout] says otherwise.
-const DefaultTimeout = 5 * time.Second
-
 // waiter is one caller that waits for one answer. Three parties race for it:
 // the server that answers, the runtime that fails it as the server dies, and
 // the caller that gives up. One compare-and-set decides.

@@ -139,7 +139,7 @@ func (s *server) killChildren() {
 	}
 }
 
-// Supervisor makes it a genserver.Supervised.
+// Supervisor is for those who look at the process; see [genserver.Watcher].
 func (r *running) Supervisor() string { return r.server.self.Name() }
 
 // ProcessStarted may come after ProcessExited, if the process is killed just
