@@ -37,6 +37,7 @@ type Auth struct {
 	TLSCert, TLSKey string
 }
 
+// What [DialNATS] adds to an [ErrNotConnected] where waiting would not help.
 var (
 	// ErrBadAuth means that an [Auth] cannot be used: it contradicts itself, or a
 	// file of it is missing or is not what it should be. Nothing was tried.

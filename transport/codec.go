@@ -25,8 +25,8 @@ const (
 	MaxValues = 1 << 20
 )
 
-// ErrPayload is the error of bytes that are no payload: not in the encoding
-// they claim, or beyond the limits.
+// ErrPayload is the error of a codec, and of [Detect], for bytes that are no
+// payload: not in the encoding they claim, or beyond the limits.
 var ErrPayload = errors.New("malformed payload")
 
 // MsgPack is the codec between nodes, and of plain clients that choose it. It

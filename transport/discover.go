@@ -24,7 +24,7 @@ import (
 //
 // An answer that would be larger than the broker takes leaves endpoints out,
 // the last ones by name, and has their number in its metadata under
-// [OmittedKey].
+// "civitas.omitted".
 type Discovery struct {
 	conn     Conn
 	subjects Subjects
@@ -50,8 +50,8 @@ type DiscoveryOptions struct {
 	Logger *slog.Logger
 }
 
-// OmittedKey is where an answer's metadata has how many endpoints are not in it.
-const OmittedKey = "civitas.omitted"
+// omittedKey is where an answer's metadata has how many endpoints are not in it.
+const omittedKey = "civitas.omitted"
 
 // micro refuses other versions when it reads them.
 var semantic = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
@@ -179,7 +179,7 @@ func fitting[E any](d *Discovery, whole func(micro.ServiceIdentity, []E) any, on
 
 	id := d.identity
 	id.Metadata = maps.Clone(id.Metadata)
-	id.Metadata[OmittedKey] = strconv.Itoa(len(services))
+	id.Metadata[omittedKey] = strconv.Itoa(len(services))
 	size, err := sizeOf(whole(id, []E{}))
 	if err != nil {
 		return nil, err
@@ -197,9 +197,9 @@ func fitting[E any](d *Discovery, whole func(micro.ServiceIdentity, []E) any, on
 		endpoints = append(endpoints, e)
 	}
 	if omitted := len(services) - len(endpoints); omitted > 0 {
-		id.Metadata[OmittedKey] = strconv.Itoa(omitted)
+		id.Metadata[omittedKey] = strconv.Itoa(omitted)
 	} else {
-		delete(id.Metadata, OmittedKey)
+		delete(id.Metadata, omittedKey)
 	}
 	return json.Marshal(whole(id, endpoints))
 }

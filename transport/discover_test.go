@@ -184,7 +184,7 @@ func checkFits(t *testing.T, what string, data []byte, shown int, metadata map[s
 	if len(data) > limit || len(data) < limit-limit/10 || shown == 0 {
 		t.Errorf("%s: got %d bytes with %d endpoints, want nearly %d", what, len(data), shown, limit)
 	}
-	if got, want := metadata[transport.OmittedKey], strconv.Itoa(servers-shown); got != want {
+	if got, want := metadata["civitas.omitted"], strconv.Itoa(servers-shown); got != want {
 		t.Errorf("%s: got %q omitted, want %s", what, got, want)
 	}
 }

@@ -55,13 +55,14 @@ const (
 	maxFields     = 1 << 10 // counts unknown ones too
 )
 
-// ErrFrame is the error of bytes that are no frame. What they asked for did
-// not run.
-var ErrFrame = errors.New("malformed frame")
-
-// ErrFrameVersion is the error of a frame whose major version this build does
-// not know: the sender is newer, and must not be guessed at.
-var ErrFrameVersion = errors.New("unknown frame version")
+// The errors of [ParseFrame] and [ParseReply].
+var (
+	// ErrFrame means that the bytes are no frame, or no reply.
+	ErrFrame = errors.New("malformed frame")
+	// ErrFrameVersion means that a frame has a major version that this build does
+	// not know: the sender is newer, and must not be guessed at.
+	ErrFrameVersion = errors.New("unknown frame version")
+)
 
 // Frame is one message from node to node, as it is on the wire. Whom it is
 // for is in the subject.
@@ -72,7 +73,7 @@ type Frame struct {
 	Op string
 	// Remaining is how much longer the caller waits: a duration, since the
 	// clocks of two nodes differ. Zero means for ever, less than zero that
-	// the caller no longer waits. See RemainingUntil and DeadlineIn.
+	// the caller no longer waits. The time under way is not deducted.
 	Remaining time.Duration
 	// Span is the sender's span; invalid where it has none.
 	Span trace.SpanContext
@@ -89,9 +90,9 @@ type Frame struct {
 	Payload []byte
 }
 
-// RemainingUntil is the Frame.Remaining of a deadline, as of now. A passed
+// remainingUntil is the Frame.Remaining of a deadline, as of now. A passed
 // deadline gives a negative duration, the zero time zero.
-func RemainingUntil(deadline, now time.Time) time.Duration {
+func remainingUntil(deadline, now time.Time) time.Duration {
 	if deadline.IsZero() {
 		return 0
 	}
@@ -101,9 +102,9 @@ func RemainingUntil(deadline, now time.Time) time.Duration {
 	return -1
 }
 
-// DeadlineIn is the inverse of [RemainingUntil] on the receiver's clock: what
+// deadlineIn is the inverse of remainingUntil on the receiver's clock: what
 // had ended stays ended. The time under way is not known and not deducted.
-func DeadlineIn(remaining time.Duration, now time.Time) time.Time {
+func deadlineIn(remaining time.Duration, now time.Time) time.Time {
 	if remaining == 0 {
 		return time.Time{}
 	}

@@ -124,7 +124,7 @@ func (e *encoding) frame(to Route, out *genserver.Outgoing, deadline, now time.T
 		Chain: out.Chain, Epoch: to.Epoch, Number: to.Sequence.next(),
 	}
 	if !deadline.IsZero() {
-		f.Remaining = RemainingUntil(deadline, now)
+		f.Remaining = remainingUntil(deadline, now)
 	}
 	e.buf.Write(AppendFrame(e.buf.AvailableBuffer(), &f))
 	if err := e.append(out.Message); err != nil {

@@ -170,7 +170,7 @@ func (s *Service) incoming(m *Msg, subjects Subjects, incarnation string) (*deli
 	e := &d.in.Envelope
 	e.To, e.Kind, e.Op, e.From, e.FromNode, e.Span, e.Chain = server, f.Kind, f.Op, f.From, f.FromNode, f.Span, f.Chain
 	if f.Remaining != 0 {
-		e.Deadline = DeadlineIn(f.Remaining, time.Now())
+		e.Deadline = deadlineIn(f.Remaining, time.Now())
 	}
 	return d, f.Epoch, nil
 }

@@ -1,0 +1,6 @@
+package transport
+
+var (
+	RemainingUntil = remainingUntil
+	DeadlineIn     = deadlineIn
+)
