@@ -10,8 +10,8 @@ import (
 	"github.com/civitas-go/civitas/transport"
 )
 
-// measure has the connection's counts read whenever metrics are collected,
-// until the node has ended.
+// measure has the counts of the connection, and of what came on it, read whenever
+// metrics are collected, until the node has ended.
 func (n *Node) measure() error {
 	conn, ok := n.link.Conn.(interface{ Stats() transport.NATSStats })
 	if !ok {
@@ -31,6 +31,8 @@ func (n *Node) measure() error {
 		{"civitas.nats.reconnects", "{connection}", "connections to NATS that were made after one was lost"},
 		{"civitas.nats.messages.dropped", "{message}", "messages that came for a subscription whose queue was full"},
 		{"civitas.nats.messages.too_large", "{message}", "messages not sent because NATS takes none so large"},
+		{"civitas.nats.messages.unsent", "{message}", "casts and infos that a connection took with it, before they could leave on it"},
+		{"civitas.nats.messages.missing", "{message}", "messages that other nodes sent here and that never came"},
 	} {
 		counter, err := meter.Int64ObservableCounter(c.name, metric.WithUnit(c.unit), metric.WithDescription(c.text))
 		if err != nil {
@@ -41,7 +43,7 @@ func (n *Node) measure() error {
 	node := metric.WithAttributes(attribute.String("civitas.node.name", n.cfg.Name))
 	reg, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		s := conn.Stats()
-		for i, count := range []uint64{s.Disconnects, s.Reconnects, s.Dropped, s.TooLarge} {
+		for i, count := range []uint64{s.Disconnects, s.Reconnects, s.Dropped, s.TooLarge, s.Unsent, n.service.Stats().Lost} {
 			o.ObserveInt64(counters[i], int64(count), node) // Never so many.
 		}
 		return nil

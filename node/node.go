@@ -81,9 +81,6 @@ func (n *Node) start(ctx context.Context) error {
 	if n.link, err = n.cfg.NATS.Connect(ctx, LinkOptions{Node: n.cfg.Name, Cluster: n.cfg.Cluster, Logger: n.log}); err != nil {
 		return err
 	}
-	if err := n.measure(); err != nil {
-		return err
-	}
 	if n.registry, err = cluster.Join(ctx, n.link.Store, cluster.NodeInfo{
 		Node: n.cfg.Name, Release: n.cfg.Release, Logger: n.log, EmbeddedServer: n.link.EmbeddedServer, Timing: n.cfg.Timing,
 	}); err != nil {
@@ -105,6 +102,9 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.router.overloads.start()
 	if n.service, err = transport.ServeNode(n.link.Conn, subjects, n.registry.Incarnation(), n.log, n.router.deliver); err != nil {
+		return err
+	}
+	if err := n.measure(); err != nil {
 		return err
 	}
 	if n.router.discovery, err = n.discover(subjects); err != nil {

@@ -51,7 +51,7 @@ type bundler struct {
 	wake chan struct{} // one slot; closed to end run
 	done chan struct{} // closed when run has returned
 
-	lost atomic.Uint64 // one-way messages that Publish had taken and that could not be sent
+	unsent *atomic.Uint64 // counts one-way messages that add had taken and that could not be sent
 
 	mu     sync.Mutex
 	limit  int              // guarded by mu; bytes in a bundle, about
@@ -136,9 +136,9 @@ func (p *pack) msg(subject string) Msg {
 	return Msg{Subject: subject, Reply: string(p.reply), Data: p.buf}
 }
 
-func newBundler(send func(*Msg) error, fail func(string, error), hold func() func()) *bundler {
+func newBundler(send func(*Msg) error, fail func(string, error), hold func() func(), unsent *atomic.Uint64) *bundler {
 	b := &bundler{
-		send: send, fail: fail, hold: hold, limit: bundleSize,
+		send: send, fail: fail, hold: hold, unsent: unsent, limit: bundleSize,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), lanes: make(map[string]*lane),
 	}
 	b.room.L = &b.mu
@@ -229,7 +229,7 @@ func (b *bundler) flush(l *lane) {
 	b.mu.Unlock()
 	m := p.msg(l.subject)
 	if err := b.send(&m); err != nil {
-		b.lost.Add(uint64(p.n - p.calls)) // Never less than none.
+		b.unsent.Add(uint64(p.n - p.calls)) // Never less than none.
 		if p.calls > 0 {
 			b.fail(m.Reply, err)
 		}
@@ -276,7 +276,7 @@ func (b *bundler) end(refuse error) {
 	b.mu.Lock()
 	var calls []string
 	for _, l := range b.lanes {
-		b.lost.Add(uint64(l.bundle.n - l.bundle.calls)) // Never less than none.
+		b.unsent.Add(uint64(l.bundle.n - l.bundle.calls)) // Never less than none.
 		if l.bundle.calls > 0 {
 			calls = append(calls, string(l.bundle.reply))
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 )
@@ -38,7 +39,7 @@ func (b *broker) send(m *Msg) error {
 }
 
 func newTestBundler(b *broker, fail func(string, error)) *bundler {
-	return newBundler(b.send, fail, func() func() { return func() {} })
+	return newBundler(b.send, fail, func() func() { return func() {} }, new(atomic.Uint64))
 }
 
 // What several senders send to several places arrives once, complete, and in
@@ -127,8 +128,8 @@ func TestABundlesFailureIsEveryCalls(t *testing.T) {
 		if want := []string{"in.1+2+3"}; !slices.Equal(failed, want) {
 			t.Errorf("got %q failed, want %q", failed, want)
 		}
-		if got := b.lost.Load(); got != 2 {
-			t.Errorf("got %d lost, want 2", got)
+		if got := b.unsent.Load(); got != 2 {
+			t.Errorf("got %d unsent, want 2", got)
 		}
 		b.close(ErrClosed)
 		<-b.done

@@ -99,7 +99,7 @@ type NATS struct {
 	ended  chan struct{}  // closed when all goroutines but those of callers have returned
 	retire sync.WaitGroup // the goroutines that see lost links out
 
-	slow, tooLarge, disconnects, reconnects atomic.Uint64
+	slow, tooLarge, unsent, disconnects, reconnects atomic.Uint64
 
 	mu      sync.Mutex
 	closed  bool               // guarded by mu
@@ -176,6 +176,9 @@ type NATSStats struct {
 	SlowConsumers uint64
 	// TooLarge counts the messages refused with [ErrTooLarge].
 	TooLarge uint64
+	// Unsent counts the messages that Publish had taken, to send them together with
+	// others, and that did not leave because the connection was lost.
+	Unsent uint64
 	// Disconnects counts the connections that were lost. A server closes one
 	// that reads too slowly; what it had for it is lost then.
 	Disconnects uint64
@@ -186,7 +189,7 @@ type NATSStats struct {
 // Stats is a snapshot of the counts.
 func (c *NATS) Stats() NATSStats {
 	return NATSStats{
-		Dropped: c.Dropped(), SlowConsumers: c.slow.Load(), TooLarge: c.tooLarge.Load(),
+		Dropped: c.Dropped(), SlowConsumers: c.slow.Load(), TooLarge: c.tooLarge.Load(), Unsent: c.unsent.Load(),
 		Disconnects: c.disconnects.Load(), Reconnects: c.reconnects.Load(),
 	}
 }

@@ -54,7 +54,7 @@ func (c *NATS) connect(ctx context.Context, to natsServer) (*natsLink, error) {
 	o, err := c.natsOptions(l)
 	if err == nil {
 		l.inflight = newInflight(inbox(o.InboxPrefix))
-		l.bundler = newBundler(func(m *Msg) error { return c.send(l, m) }, l.inflight.refuse, l.hold)
+		l.bundler = newBundler(func(m *Msg) error { return c.send(l, m) }, l.inflight.refuse, l.hold, &c.unsent)
 		l.nc, err = o.Connect()
 		if dial := l.socket.connected(); err != nil {
 			err = explain(ctx, err, dial)
