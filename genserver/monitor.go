@@ -1,6 +1,7 @@
 package genserver
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel/trace"
@@ -15,10 +16,12 @@ type Down struct {
 	// Server and Node name the one that ended.
 	Server string `json:"server"`
 	Node   string `json:"node,omitempty"`
-	// Generation is the one that ended; zero where there was no process.
+	// Generation is the one that ended; zero where there was no process, and
+	// where the node was lost before it could tell.
 	Generation uint64 `json:"generation"`
 	// Reason is why: Normal, Shutdown, Killed or an error; ErrNoProcess where
-	// there was no process to monitor.
+	// there was no process to monitor; ErrNodeDown where its node has left or
+	// was declared dead, which leaves open how the process ended.
 	Reason *Error `json:"reason"`
 }
 
@@ -31,8 +34,10 @@ func (Down) Op() string { return "_down" }
 // It dies with the generation that monitors. Its methods may be called from
 // anywhere.
 type Monitor struct {
-	owner  *Process
-	target *Process // nil for none
+	owner  *Process   // nil where notify is called
+	notify func(Down) // by the goroutine that ends the target
+	target *Process   // nil for none here
+	far    *farMonitor
 	down   Down
 	span   *trace.SpanContext // of the handler that monitors
 	state  atomic.Uint32
@@ -49,19 +54,96 @@ const (
 // another more than once, and itself to no avail. The successor of a process
 // that ended is not monitored: that takes another Monitor.
 //
-// A name of another node is refused with ErrUnavailable.
+// It never waits. Of a server on another node, "now" is when that node hears of
+// it, which is after all that this server has sent there before. While it can't be
+// reached, and its node is not known to have ended, the Monitor waits: a
+// connection that is lost and made again costs no Down, and brings no second one.
+//
+// The error is that of the zero Ref alone.
 func (c *Context) Monitor(to Ref) (*Monitor, error) {
 	p, err := to.local()
 	if err != nil {
 		return nil, err
 	}
-	if p == nil && to.node != "" && to.node != to.sys.node {
-		return nil, undelivered(ErrUnavailable, to.String(), "only servers of this node can be monitored")
-	}
-	if p == nil && to.sys.router != nil && !to.sys.holds(to.name) {
-		return nil, undelivered(ErrUnavailable, to.String(), "not on this node, and only its servers can be monitored")
+	if p == nil && !to.isHere() {
+		return c.monitorFar(to), nil
 	}
 	return c.monitor(to.name, p), nil
+}
+
+// isHere reports whether a name without a process here can't have one elsewhere.
+func (r Ref) isHere() bool {
+	switch {
+	case r.sys.router == nil:
+		return true
+	case r.node != "":
+		return r.node == r.sys.node
+	default:
+		return r.sys.holds(r.name)
+	}
+}
+
+// farMonitor is what ends a Monitor of another node's server.
+type farMonitor struct {
+	mu     sync.Mutex
+	over   bool
+	cancel func() // nil until the Router has given it
+}
+
+// end has the Router forget the monitor.
+func (f *farMonitor) end() {
+	f.mu.Lock()
+	cancel := f.cancel
+	f.over, f.cancel = true, nil
+	f.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+func (f *farMonitor) begun(cancel func()) {
+	f.mu.Lock()
+	over := f.over
+	if !over {
+		f.cancel = cancel
+	}
+	f.mu.Unlock()
+	if over {
+		cancel()
+	}
+}
+
+func (c *Context) monitorFar(to Ref) *Monitor {
+	m := &Monitor{owner: c.p, span: c.spanContext(), far: &farMonitor{}}
+	if !m.owner.addMonitor(m) {
+		m.state.Store(monitorDone)
+		return m
+	}
+	m.far.begun(to.sys.router.Monitor(to.name, to.node, func(d Down) {
+		d.Monitor = m
+		m.down = d
+		m.tell()
+	}))
+	if m.state.Load() == monitorDone { // its owner ended meanwhile
+		m.unwatch()
+	}
+	return m
+}
+
+// Watch has fn called once, when the process that has the name now ends, from
+// the goroutine that ends it; fn must not block. ErrNoProcess, undelivered, says
+// that there is none. It's for a [Router], on behalf of another node's monitors.
+func (s *System) Watch(name string, fn func(Down)) (generation uint64, cancel func(), err error) {
+	p := s.procs.get(name)
+	if p == nil {
+		return 0, nil, undelivered(ErrNoProcess, name, "not on node %s", s.node)
+	}
+	m := &Monitor{notify: fn, target: p, down: Down{Server: name, Node: s.node, Generation: p.gen}}
+	if reason, gone := p.watchedBy(m); gone {
+		m.down.Reason = reasonError(reason)
+		m.tell()
+	}
+	return p.gen, func() { m.Cancel() }, nil
 }
 
 // MonitorProcess is Monitor for a generation, with its reason if it has ended
@@ -98,16 +180,32 @@ func (c *Context) monitor(name string, target *Process) *Monitor {
 func (m *Monitor) Cancel() bool {
 	was := m.state.Swap(monitorDone)
 	if was == monitorWaiting {
-		m.owner.dropMonitor(m)
-		if m.target != nil {
-			m.target.forget(m)
+		if m.owner != nil {
+			m.owner.dropMonitor(m)
 		}
+		m.unwatch()
 	}
 	return was != monitorDone
 }
 
+// unwatch has nobody tell the monitor any more.
+func (m *Monitor) unwatch() {
+	if m.target != nil {
+		m.target.forget(m)
+	}
+	if m.far != nil {
+		m.far.end()
+	}
+}
+
 // tell queues the Down, in a mailbox however full.
 func (m *Monitor) tell() {
+	if m.notify != nil {
+		if m.state.CompareAndSwap(monitorWaiting, monitorDone) {
+			m.notify(m.down)
+		}
+		return
+	}
 	if !m.state.CompareAndSwap(monitorWaiting, monitorQueued) {
 		return
 	}
@@ -194,9 +292,7 @@ func (p *Process) forget(m *Monitor) {
 func endMonitors(own map[*Monitor]struct{}) {
 	for m := range own {
 		m.state.Store(monitorDone)
-		if m.target != nil {
-			m.target.forget(m)
-		}
+		m.unwatch()
 	}
 }
 

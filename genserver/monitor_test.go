@@ -113,9 +113,7 @@ func TestMonitorOfNobody(t *testing.T) {
 		p.Kill()
 		inside(t, s, "o", func(c *genserver.Context) {
 			c.MonitorProcess(p)
-			_, err := c.Monitor(c.Ref("p").On("n2"))
-			wantErr(t, "monitor of another node's", err, genserver.ErrUnavailable, true)
-			_, err = c.Monitor(genserver.Ref{})
+			_, err := c.Monitor(genserver.Ref{})
 			wantErr(t, "monitor of the zero Ref", err, genserver.ErrNoProcess, true)
 		})
 		if d := <-downs; d.Generation != p.Generation() || !errors.Is(d.Reason, genserver.Killed) {

@@ -2,13 +2,14 @@ package genserver
 
 import "time"
 
-// Option changes one call or cast.
+// Option changes one call, cast or stop.
 type Option func(options) options
 
 type options struct {
-	timeout time.Duration
-	strict  bool
-	noWait  bool
+	timeout  time.Duration
+	strict   bool
+	noWait   bool
+	drainAll bool
 }
 
 func optionsOf(opts []Option) options {

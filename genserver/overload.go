@@ -31,7 +31,7 @@ func (p *Process) pushPatiently(ctx context.Context, from *Context, it item) err
 		return err
 	}
 	p.mu.Lock()
-	if p.phase >= stopping {
+	if p.phase >= stopping || p.closing {
 		p.mu.Unlock()
 		return errGone
 	}
@@ -60,7 +60,7 @@ func (p *Process) pushPatiently(ctx context.Context, from *Context, it item) err
 // admit lets in whoever has waited longest, as there is room; p.mu is held.
 func (p *Process) admit() {
 	m := p.more
-	for m != nil && len(m.blocked) > 0 && int(p.box.n) < p.host.def.mailbox {
+	for m != nil && len(m.blocked) > 0 && !p.closing && int(p.box.n) < p.host.def.mailbox {
 		b := m.blocked[0]
 		m.blocked[0] = nil
 		m.blocked = m.blocked[1:]

@@ -34,6 +34,7 @@ type Process struct {
 	concluded bool // exited, and reported
 	begun     bool // to start
 	wide      bool // of a cluster-wide name; set before the start
+	closing   bool // handles what is in its mailbox, and ends
 	undead    undead
 
 	// state is touched by whoever has the turn only: init, a handler, terminate.
@@ -126,44 +127,6 @@ func (p *Process) Reason() error {
 	return p.stop
 }
 
-// Stop asks the process to end with a reason, ahead of its mailbox: after the
-// handler that runs now, terminate runs, and queued callers get ErrExit. An
-// init that runs now has its context cancelled. Stop waits for the end until
-// ctx ends; nil says that the process has ended, for whatever reason, and
-// [ErrTimeout] that it has not yet. A handler that does not return keeps Stop
-// waiting: see [Process.Kill].
-func (p *Process) Stop(ctx context.Context, reason error) error {
-	p.RequestStop(reason)
-	select {
-	case <-p.Exited():
-		return nil
-	case <-ctx.Done():
-		return timeoutError(ctx, false).about(p.name)
-	}
-}
-
-// RequestStop is Stop without the wait.
-func (p *Process) RequestStop(reason error) {
-	if reason == nil {
-		reason = Normal
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stop != nil || p.phase >= stopping {
-		return
-	}
-	p.stop = reason
-	switch p.phase {
-	case starting:
-		p.ctx.abort(reason)
-	case idle:
-		p.phase = busy
-		go p.drain(nil)
-	case busy:
-		p.unpause()
-	}
-}
-
 // Signal delivers an info ahead of the mailbox, however full it is. It is for
 // notices that must not be lost, such as those of a supervisor's children. It
 // reports false once the process is ending.
@@ -193,7 +156,7 @@ func (p *Process) push(it item, force bool) error {
 		return nil
 	}
 	defer p.mu.Unlock()
-	if p.phase >= stopping {
+	if p.phase >= stopping || p.closing && !force {
 		return errGone
 	}
 	if int(p.box.n) >= p.host.def.mailbox && !force {

@@ -48,21 +48,6 @@ func (r Ref) Send(ctx context.Context, m InfoMessage, opts ...Option) error {
 	return r.send(ctx, KindInfo, m, opts)
 }
 
-// Stop ends the server of this System that has the name, and waits for its end
-// until ctx ends: see [Process.Stop]. The error is ErrNoProcess where there is
-// none, or [ErrTimeout] as ctx has ended: the server still ends, once its
-// handler has returned.
-func (r Ref) Stop(ctx context.Context, reason error) error {
-	p, err := r.local()
-	if err != nil {
-		return err
-	}
-	if p == nil {
-		return undelivered(ErrNoProcess, r.String(), "not on this node")
-	}
-	return p.Stop(ctx, reason)
-}
-
 // Kill ends the server of this System that has the name, at once and without
 // terminate: see [Process.Kill]. The error is ErrNoProcess where there is none.
 func (r Ref) Kill() error {

@@ -23,6 +23,17 @@ type Router interface {
 	// keep m.
 	Publish(ctx context.Context, m *Outgoing) error
 
+	// Stop ends the server of that name on that node, or, with no node, wherever it
+	// is, and waits for its end until ctx ends.
+	Stop(ctx context.Context, name, node string, reason *Error, drainAll bool) error
+
+	// Monitor has down called once, from any goroutine, when the process that has the name on
+	// that node, or, with no node, wherever it is, has ended, with why; or its
+	// node; or, soon, if there is none. The Down comes after all that the process
+	// has sent here. Monitor returns at once. down must not block; it is not
+	// called any more once cancel has returned, unless it is being called then.
+	Monitor(name, node string, down func(Down)) (cancel func())
+
 	// Claim makes this node the owner of a cluster-wide name, or refuses with
 	// ErrNameTaken and the holder's name.
 	Claim(ctx context.Context, name string) (Claim, error)

@@ -12,6 +12,7 @@ type fakeRouter struct {
 	request func(context.Context, *genserver.Outgoing) (genserver.Body, error)
 	publish func(context.Context, *genserver.Outgoing) error
 	claim   func(context.Context, string) (genserver.Claim, error)
+	monitor func(name, node string, down func(genserver.Down)) (cancel func())
 }
 
 func (r *fakeRouter) Request(ctx context.Context, m *genserver.Outgoing) (genserver.Body, error) {
@@ -33,6 +34,14 @@ func (r *fakeRouter) Publish(ctx context.Context, m *genserver.Outgoing) error {
 	}
 	kept := *m
 	return r.publish(ctx, &kept)
+}
+
+func (r *fakeRouter) Stop(_ context.Context, name, _ string, _ *genserver.Error, _ bool) error {
+	return &genserver.Error{Code: "no_process", Server: name, Undelivered: true}
+}
+
+func (r *fakeRouter) Monitor(name, node string, down func(genserver.Down)) (cancel func()) {
+	return r.monitor(name, node, down)
 }
 
 func (r *fakeRouter) Claim(ctx context.Context, name string) (genserver.Claim, error) {
