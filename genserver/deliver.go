@@ -42,6 +42,16 @@ func (s *System) Deliver(in *Incoming) Overload {
 	return s.overload(in.To, err)
 }
 
+// Refuse answers a message that is not let in with the error; one that has no
+// answer is counted as dropped. It's for a [Router].
+func (s *System) Refuse(in *Incoming, err error) {
+	if in.Reply != nil {
+		in.Reply.Reply(nil, err)
+		return
+	}
+	s.drop(in.To, in.Kind, in.Op, err)
+}
+
 // waitsHere reports whether a server of this System waits for the answer. Its own
 // work could not come to an end if that were refused.
 func (s *System) waitsHere(chain []string) bool {

@@ -94,6 +94,8 @@ func (n *Node) start(ctx context.Context) error {
 		conn: n.link.Conn, registry: n.registry, subjects: subjects, log: n.log,
 		claims: map[string]*claim{},
 	}
+	n.router.life, n.router.end = context.WithCancel(context.WithoutCancel(ctx))
+	n.router.monitors.begin(func(string, func(error)) func() { return func() {} })
 	sys.Router, sys.Codec = n.router, transport.MsgPack
 	n.sys = genserver.NewSystem(sys)
 	n.router.sys = n.sys

@@ -26,11 +26,16 @@ type router struct {
 
 	discovery *transport.Discovery // set before anything is claimed
 
-	mu     sync.Mutex
+	mu     sync.RWMutex
 	claims map[string]*claim // guarded by mu; of the names that plain clients can reach
 
 	peers     peers
 	overloads overloads
+
+	monitors monitors
+	life     context.Context //nolint:containedctx // ends what runs in the background
+	end      context.CancelFunc
+	wg       sync.WaitGroup // what runs in the background; begun with mu held
 }
 
 // settledName is where a node calls itself; no server has it.
@@ -61,12 +66,14 @@ func (r *router) Request(ctx context.Context, m *genserver.Outgoing) (genserver.
 		ctx, cancel = context.WithDeadline(ctx, m.Deadline)
 		defer cancel()
 	}
-	return r.search(ctx, m, owner)
+	return r.search(ctx, m, owner, func(owner cluster.Owner) (genserver.Body, error) {
+		return r.call(ctx, m, owner)
+	})
 }
 
-// search is Request for a name whose owner is not known, or is no longer the one
+// search sends what is for m's name, whose owner is not known, or is no longer the one
 // given, if any. The ctx ends with the call.
-func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster.Owner) (genserver.Body, error) {
+func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster.Owner, send func(cluster.Owner) (genserver.Body, error)) (genserver.Body, error) {
 	pause := firstPause
 	if last.Incarnation != "" && !wait(ctx, pause) {
 		return nil, silent(m, last)
@@ -79,7 +86,7 @@ func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster
 		case err != nil:
 			return nil, err
 		}
-		body, err := r.call(ctx, m, owner)
+		body, err := send(owner)
 		if err == nil || !strayed(err) {
 			return body, named(err, m.To)
 		}
@@ -126,9 +133,9 @@ func (r *router) Publish(ctx context.Context, m *genserver.Outgoing) error {
 // settle ends the public subjects and returns when everything that NATS has
 // had for the node by then has been delivered to its servers' mailboxes.
 func (r *router) settle(ctx context.Context) error {
-	r.mu.Lock()
+	r.mu.RLock()
 	claims := slices.Collect(maps.Values(r.claims))
-	r.mu.Unlock()
+	r.mu.RUnlock()
 	for _, c := range claims {
 		if err := c.drain(ctx); err != nil {
 			return err

@@ -83,12 +83,20 @@ func (n *Node) drain(ctx context.Context) error {
 	return n.sys.Drain(ctx)
 }
 
+// monitorsTimeout bounds the wait for other nodes to know of their monitored
+// servers' ends. They learn of the node's end in any case.
+const monitorsTimeout = time.Second
+
 // disconnect gives the names back and ends the connection.
 func (n *Node) disconnect() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 	defer cancel()
 	var errs []error
-	if n.router != nil {
+	if n.router != nil && n.router.end != nil {
+		settled, cancel := context.WithTimeout(ctx, monitorsTimeout)
+		n.router.monitors.settle(settled)
+		cancel()
+		n.router.close()
 		n.router.peers.close()
 		n.router.overloads.close()
 	}
