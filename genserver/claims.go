@@ -18,6 +18,8 @@ type claims struct {
 	// claim or release waits for it: a killed process may still be claiming
 	// when its successor starts.
 	turns map[string]chan struct{}
+	// lost has the epochs of claims that were lost while they were being made.
+	lost map[string]uint64
 }
 
 // turn waits until nobody else claims or releases the name, or ctx ends.
@@ -32,6 +34,7 @@ func (c *claims) turn(ctx context.Context, name string) (done func(), err error)
 			return func() {
 				c.mu.Lock()
 				delete(c.turns, name)
+				delete(c.lost, name)
 				c.mu.Unlock()
 				close(mine)
 			}, nil
@@ -104,6 +107,11 @@ func (p *Process) claimName(scope Scope) error {
 	}
 	s.names.mu.Lock()
 	late := p.fenced.Load() // killed meanwhile, and whoever did has released the name
+	lost, known := s.names.lost[p.name]
+	if known && held.claim != nil && held.claim.Epoch() == lost {
+		s.names.mu.Unlock()
+		return &Error{Code: ErrFenced.Code, Text: "its name was lost as soon as it was claimed"}
+	}
 	if !late {
 		s.names.held[p.name] = held
 	}

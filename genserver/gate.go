@@ -169,6 +169,9 @@ func (s *System) Fence(name string, epoch uint64, why string) {
 	s.names.mu.Lock()
 	held := s.names.held[name]
 	if held == nil || held.claim == nil || held.claim.Epoch() != epoch {
+		if _, claiming := s.names.turns[name]; claiming && held == nil {
+			s.names.lost[name] = epoch
+		}
 		s.names.mu.Unlock()
 		return
 	}

@@ -86,7 +86,7 @@ func NewSystem(cfg Config) *System {
 	}
 	s.tracer = tracerOf(cfg.TracerProvider)
 	s.measure(cfg.MeterProvider)
-	s.names.held, s.names.turns = map[string]*heldName{}, map[string]chan struct{}{}
+	s.names.held, s.names.turns, s.names.lost = map[string]*heldName{}, map[string]chan struct{}{}, map[string]uint64{}
 	return s
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/civitas-go/civitas/genserver"
@@ -20,6 +21,8 @@ type claim struct {
 	name   string
 	epoch  uint64
 	public *transport.Service
+	gate   genserver.Gate // of the node's session
+	lost   atomic.Bool    // the record is another's, though the session may live
 
 	drained sync.Once
 	err     error // of the drain
@@ -27,30 +30,55 @@ type claim struct {
 
 // Claim makes the node the owner of a name and lets plain NATS clients reach it.
 func (r *router) Claim(ctx context.Context, name string) (genserver.Claim, error) {
-	epoch, err := r.registry.Claim(ctx, name)
+	c := &claim{router: r, name: name, gate: r.registry.Gate()}
+	r.mu.Lock()
+	r.claiming[name] = c // to be told of a loss that comes at once
+	r.mu.Unlock()
+	err := c.take(ctx)
+	r.mu.Lock()
+	delete(r.claiming, name)
+	switch {
+	case err != nil:
+	case c.lost.Load():
+		err = &genserver.Error{Code: genserver.ErrFenced.Code, Server: name, Text: "it was taken from this node at once"}
+	default:
+		r.claims[name] = c
+	}
+	r.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
+	return c, nil
+}
+
+// take claims the name and serves its public subject.
+func (c *claim) take(ctx context.Context) (err error) {
+	r := c.router
+	if c.epoch, err = r.registry.Claim(ctx, c.name); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	c := &claim{router: r, name: name, epoch: epoch}
-	if c.public, err = transport.ServePublic(r.conn, r.subjects, name, r.log, r.deliverPublic); err == nil {
+	if c.public, err = transport.ServePublic(r.conn, r.subjects, c.name, r.log, r.deliverPublic); err == nil {
 		err = r.conn.Flush(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, c.Release(context.WithoutCancel(ctx)))
+		return errors.Join(err, c.Release(context.WithoutCancel(ctx)))
 	}
-	r.discovery.Add(name, c.public)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.claims[name] = c
-	return c, nil
+	r.discovery.Add(c.name, c.public)
+	return nil
 }
 
 func (c *claim) Epoch() uint64 { return c.epoch }
 
 // Gate implements genserver.Claim.
-func (c *claim) Gate() genserver.Gate { return nil }
+func (c *claim) Gate() genserver.Gate { return c }
+
+// Open is the session's gate's, unless the name is lost.
+func (c *claim) Open() bool { return !c.lost.Load() && c.gate.Open() }
+
+// Await is the session's gate's.
+func (c *claim) Await(wake func()) (cancel func()) { return c.gate.Await(wake) }
 
 // Release lets what has arrived on the public subject be delivered, and then
 // frees the name.

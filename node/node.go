@@ -24,7 +24,12 @@ const cleanupTimeout = 5 * time.Second
 //
 //	Start ──> running ──Stop──> draining ──> stopped
 //	             │                              ^
-//	             └─ the tree gave up ──> failed ┘ Stop
+//	             ├─ the tree gave up ──> failed ┤ Stop
+//	             └─ declared dead ─────> failed ┘
+//
+// A node that NATS has not heard of for so long that another node declared it dead
+// ends its cluster-wide servers at once, as fenced, and then its tree. The same process
+// can't come back from that: whatever started it starts it anew.
 type Node struct {
 	cfg  Config
 	log  *slog.Logger
@@ -41,6 +46,7 @@ type Node struct {
 
 	operators *transport.Service // what they ask
 
+	started  chan struct{} // closed when root is set
 	stopping atomic.Bool
 	stopped  chan struct{}
 	err      error // of the stop; set before stopped is closed
@@ -57,7 +63,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node config: %w", err)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, stopped: make(chan struct{})}
+	n := &Node{cfg: cfg, log: cfg.Logger, started: make(chan struct{}), stopped: make(chan struct{})}
 	if err := n.start(ctx); err != nil {
 		n.cleanUp()
 		if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
@@ -83,6 +89,7 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	if n.registry, err = cluster.Join(ctx, n.link.Store, cluster.NodeInfo{
 		Node: n.cfg.Name, Release: n.cfg.Release, Logger: n.log, EmbeddedServer: n.link.EmbeddedServer, Timing: n.cfg.Timing,
+		NameLost: func(server string, reason error) { n.router.nameLost(server, reason) },
 	}); err != nil {
 		return err
 	}
@@ -92,10 +99,10 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.router = &router{
 		conn: n.link.Conn, registry: n.registry, subjects: subjects, log: n.log,
-		claims: map[string]*claim{},
+		claims: map[string]*claim{}, claiming: map[string]*claim{},
 	}
 	n.router.life, n.router.end = context.WithCancel(context.WithoutCancel(ctx))
-	n.router.monitors.begin(func(string, func(error)) func() { return func() {} })
+	n.router.monitors.begin(n.registry.Follow)
 	sys.Router, sys.Codec = n.router, transport.MsgPack
 	n.sys = genserver.NewSystem(sys)
 	n.router.sys = n.sys
@@ -114,6 +121,12 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	if err := n.startAdmin(ctx); err != nil {
 		return err
+	}
+	if n.router.begin() {
+		go func() {
+			defer n.router.wg.Done()
+			n.watchSession()
+		}()
 	}
 	// Unless the broker knows the subscriptions, the first who call are refused.
 	if err := n.link.Conn.Flush(ctx); err != nil {
@@ -134,6 +147,9 @@ func (n *Node) startTree(ctx context.Context) (err error) {
 	n.root, err = n.sys.Start(ctx, rootName, n.cfg.Tree, genserver.SpawnOptions{})
 	if cause := errors.Unwrap(err); cause != nil {
 		return cause
+	}
+	if err == nil {
+		close(n.started)
 	}
 	return err
 }
@@ -167,17 +183,21 @@ func (n *Node) System() *genserver.System { return n.sys }
 // owner. Ref(name).On(node) is a node-local server of another node.
 func (n *Node) Ref(name string) genserver.Ref { return n.sys.Ref(name) }
 
-// Done is closed when the tree has ended: by Stop, or because its root
-// supervisor gave up. [Node.Err] tells which; a node that failed still wants
-// Stop, to give its names back.
+// Done is closed when the tree has ended: by Stop, because its root supervisor
+// gave up, or because the node was declared dead. [Node.Err] tells which; a node
+// that failed still wants Stop, to give its names back.
 func (n *Node) Done() <-chan struct{} { return n.root.Exited() }
 
-// Err is why the tree gave up, with the chain of reasons; nil while it runs and
-// after a stop.
+// Err is why the tree gave up, with the chain of reasons, or that the node was
+// declared dead, which matches genserver.ErrFenced, and by which record; nil while
+// it runs and after a stop.
 func (n *Node) Err() error {
 	reason := n.root.Reason()
 	if reason == nil || errors.Is(reason, genserver.Shutdown) || errors.Is(reason, genserver.Killed) {
 		return nil
+	}
+	if n.registry != nil && n.registry.Err() != nil && errors.Is(reason, genserver.ErrFenced) {
+		return fmt.Errorf("node %s was declared dead: %w", n.cfg.Name, reason)
 	}
 	return fmt.Errorf("node %s: the tree ended: %w", n.cfg.Name, reason)
 }

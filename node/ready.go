@@ -31,6 +31,9 @@ func (n *Node) ready(ctx context.Context) error {
 	if n.link == nil {
 		return nil
 	}
+	if !n.registry.Gate().Open() {
+		return errors.New("it can't prove at the moment that it is alive, and its cluster-wide servers pause")
+	}
 	if err := n.link.Conn.Flush(ctx); err != nil {
 		return fmt.Errorf("NATS does not answer: %w", err)
 	}

@@ -28,6 +28,8 @@ type router struct {
 
 	mu     sync.RWMutex
 	claims map[string]*claim // guarded by mu; of the names that plain clients can reach
+	// claiming are those that are on their way there.
+	claiming map[string]*claim // guarded by mu
 
 	peers     peers
 	overloads overloads
