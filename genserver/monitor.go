@@ -133,17 +133,17 @@ func (c *Context) monitorFar(to Ref) *Monitor {
 // Watch has fn called once, when the process that has the name now ends, from
 // the goroutine that ends it; fn must not block. ErrNoProcess, undelivered, says
 // that there is none. It's for a [Router], on behalf of another node's monitors.
-func (s *System) Watch(name string, fn func(Down)) (generation uint64, cancel func(), err error) {
-	p := s.procs.get(name)
+func (s *System) Watch(name string, fn func(Down)) (p *Process, cancel func(), err error) {
+	p = s.procs.get(name)
 	if p == nil {
-		return 0, nil, undelivered(ErrNoProcess, name, "not on node %s", s.node)
+		return nil, nil, undelivered(ErrNoProcess, name, "not on node %s", s.node)
 	}
 	m := &Monitor{notify: fn, target: p, down: Down{Server: name, Node: s.node, Generation: p.gen}}
 	if reason, gone := p.watchedBy(m); gone {
 		m.down.Reason = reasonError(reason)
 		m.tell()
 	}
-	return p.gen, func() { m.Cancel() }, nil
+	return p, func() { m.Cancel() }, nil
 }
 
 // MonitorProcess is Monitor for a generation, with its reason if it has ended

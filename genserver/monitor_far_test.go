@@ -92,14 +92,14 @@ func TestWatch(t *testing.T) {
 		}
 		p := start(t, s, "p", Puppet.With(hooks{}))
 		var got []genserver.Down
-		generation, _, err := s.Watch("p", func(d genserver.Down) { got = append(got, d) })
+		watched, _, err := s.Watch("p", func(d genserver.Down) { got = append(got, d) })
 		noErr(t, "watch", err)
 		_, cancel, err := s.Watch("p", func(genserver.Down) { t.Error("got a Down after cancel") })
 		noErr(t, "watch", err)
 		cancel()
 		p.Kill()
-		if len(got) != 1 || got[0].Generation != generation || generation != p.Generation() || !errors.Is(got[0].Reason, genserver.Killed) || got[0].Node != "n1" {
-			t.Errorf("got %+v, want one Down of generation %d", got, generation)
+		if len(got) != 1 || got[0].Generation != p.Generation() || watched != p || !errors.Is(got[0].Reason, genserver.Killed) || got[0].Node != "n1" {
+			t.Errorf("got %+v, want one Down of generation %d", got, p.Generation())
 		}
 	})
 }

@@ -7,3 +7,33 @@ func (n *Node) Lost() uint64 {
 	}
 	return n.service.Stats().Lost
 }
+
+// Asking counts the monitors that another node has not answered for yet.
+func Asking(n *Node) (asking int) {
+	ms := &n.router.monitors
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for _, m := range ms.asked {
+		if m.generation == 0 {
+			asking++
+		}
+	}
+	return asking
+}
+
+// Watched counts what other nodes' monitors have this node watch or tell.
+func Watched(n *Node) (watched int) {
+	ms := &n.router.monitors
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for _, w := range ms.watchers {
+		watched += len(w.watches)
+	}
+	return watched
+}
+
+// Received counts the messages that a node has had from others.
+func Received(n *Node) uint64 { return n.service.Stats().Received }
+
+// Acquainted waits until a node has asked those it has met what they can.
+func Acquainted(n *Node) { n.router.peers.asking.Wait() }

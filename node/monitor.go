@@ -44,6 +44,7 @@ type farMonitor struct {
 	// Guarded by monitors.mu.
 	owner      cluster.Owner // who is, or was, asked
 	generation uint64        // once it's known
+	gone       error         // why the owner has ended, if that came before its answer
 	unfollow   func()
 }
 
@@ -107,18 +108,28 @@ func (r *router) monitor(ctx context.Context, m *farMonitor) {
 	refused := ""
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, longestPause) {
 		owner, err := r.resolve(ctx, m.to)
+		var gone error
+		var generation uint64
 		if err == nil {
 			r.followFor(m, owner)
 			err = r.askFor(ctx, m, owner)
+			gone, generation = r.monitors.fate(m)
 		}
 		switch {
+		case gone != nil && (err == nil || refused == owner.Incarnation):
+			r.monitors.tell(m, generation, asError(gone))
+			return
+		case gone != nil: // but the record may be of yesterday
+			refused = owner.Incarnation
+			r.forget(m.to, owner)
+			continue
 		case err == nil:
 			return // from here on the other node tells, or its end does
 		case strayed(err) && owner.Incarnation == "":
 			r.monitors.tell(m, 0, asError(err)) // not on record
 			return
 		case strayed(err) && !errors.Is(err, transport.ErrNoResponders):
-			// The record may be of yesterday; if it says the same again, it isn't.
+			// Likewise; if it says the same again, it isn't.
 			if m.to.Node != "" || refused == owner.Incarnation {
 				r.monitors.tell(m, 0, asError(err))
 				return
@@ -134,6 +145,13 @@ func (r *router) monitor(ctx context.Context, m *farMonitor) {
 		}
 		wait(ctx, pause)
 	}
+}
+
+// fate is why the node that was asked has ended, if it has, and what it had answered.
+func (ms *monitors) fate(m *farMonitor) (gone error, generation uint64) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	return m.gone, m.generation
 }
 
 // askFor asks an incarnation once.
@@ -161,7 +179,7 @@ func (r *router) followFor(m *farMonitor, owner cluster.Owner) {
 	same := m.owner.Incarnation == owner.Incarnation
 	before := m.unfollow
 	if !same {
-		m.owner, m.unfollow = owner, nil
+		m.owner, m.unfollow, m.gone = owner, nil, nil
 	}
 	ms.mu.Unlock()
 	if same {
@@ -174,8 +192,11 @@ func (r *router) followFor(m *farMonitor, owner cluster.Owner) {
 		ms.mu.Lock()
 		current := m.owner.Incarnation == owner.Incarnation
 		generation := m.generation
+		if current && generation == 0 {
+			m.gone = reason
+		}
 		ms.mu.Unlock()
-		if current {
+		if current && generation > 0 {
 			ms.tell(m, generation, asError(reason))
 		}
 	})

@@ -165,27 +165,18 @@ func (r *router) stopFor(in *genserver.Incoming, m askStop) error {
 	if err != nil {
 		return err
 	}
-	ref := r.sys.Ref(m.Server).On(r.sys.Node())
 	if name.Runtime(m.Server) {
 		return &genserver.Error{Code: genserver.ErrNoProcess.Code, Server: m.Server, Undelivered: true}
 	}
-	var opts []genserver.Option
+	p, _, err := r.sys.Watch(m.Server, func(genserver.Down) { in.Reply.Reply(genserver.Map{}, nil) })
+	if err != nil {
+		return err
+	}
 	if m.All {
-		opts = append(opts, genserver.DrainAll())
+		p.RequestStop(reason, genserver.DrainAll())
+	} else {
+		p.RequestStop(reason)
 	}
-	if !r.begin() {
-		return &genserver.Error{Code: genserver.ErrDraining.Code, Server: m.Server, Undelivered: true}
-	}
-	go func() {
-		defer r.wg.Done()
-		until := in.Deadline
-		if until.IsZero() {
-			until = time.Now().Add(genserver.DefaultTimeout)
-		}
-		ctx, cancel := context.WithDeadline(r.life, until)
-		defer cancel()
-		in.Reply.Reply(genserver.Map{}, ref.Stop(ctx, reason, opts...))
-	}()
 	return nil
 }
 

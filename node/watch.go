@@ -45,23 +45,23 @@ func (r *router) monitorFor(in *genserver.Incoming, m askMonitor) error {
 	case p == nil:
 		return &genserver.Error{Code: genserver.ErrDraining.Code, Server: m.Server, Undelivered: true}
 	case known:
-		in.Reply.Reply(monitored{w.generation}, nil)
+		in.Reply.Reply(monitored{Generation: w.generation}, nil)
 		return nil
 	}
-	generation, cancel, err := r.sys.Watch(m.Server, func(d genserver.Down) { r.ended(p, m.ID, d) })
+	server, cancel, err := r.sys.Watch(m.Server, func(d genserver.Down) { r.ended(p, m.ID, d) })
 	if err != nil {
 		ms.drop(p, m.ID)
 		return err
 	}
 	ms.mu.Lock()
-	w.generation, w.cancel = generation, cancel
+	w.generation, w.cancel = server.Generation(), cancel
 	taken := p.watches[m.ID] != w
 	ms.mu.Unlock()
 	if taken { // back, meanwhile
 		cancel()
 	}
 	r.followWatcher(p)
-	in.Reply.Reply(monitored{generation}, nil)
+	in.Reply.Reply(monitored{Generation: server.Generation()}, nil)
 	return nil
 }
 
