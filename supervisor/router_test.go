@@ -34,6 +34,10 @@ func (r *claimRouter) Publish(_ context.Context, m *genserver.Outgoing) error {
 	return &genserver.Error{Code: genserver.ErrNoProcess.Code, Server: m.To, Undelivered: true}
 }
 
+func (r *claimRouter) Stop(_ context.Context, name, _ string, _ *genserver.Error, _ bool) error {
+	return &genserver.Error{Code: genserver.ErrNoProcess.Code, Server: name, Undelivered: true}
+}
+
 // Claim hands a name out. A server that is killed while it claims its name gives
 // it back later, on its own, so that its successor may have to be patient.
 func (r *claimRouter) Claim(ctx context.Context, name string) (genserver.Claim, error) {
