@@ -113,7 +113,7 @@ func (r *router) monitor(ctx context.Context, m *farMonitor) {
 		if err == nil {
 			r.followFor(m, owner)
 			err = r.askFor(ctx, m, owner)
-			gone, generation = r.monitors.fate(m)
+			generation, gone = r.monitors.fate(m)
 		}
 		switch {
 		case gone != nil && (err == nil || refused == owner.Incarnation):
@@ -148,10 +148,10 @@ func (r *router) monitor(ctx context.Context, m *farMonitor) {
 }
 
 // fate is why the node that was asked has ended, if it has, and what it had answered.
-func (ms *monitors) fate(m *farMonitor) (gone error, generation uint64) {
+func (ms *monitors) fate(m *farMonitor) (generation uint64, gone error) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	return m.gone, m.generation
+	return m.generation, m.gone
 }
 
 // askFor asks an incarnation once.
