@@ -83,6 +83,10 @@ var slowTree = supervisor.Spec{Strategy: supervisor.RestForOne, Children: []supe
 
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	checkout, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -91,6 +95,16 @@ func TestScripts(t *testing.T) {
 			e.Values[nodesKey{}] = map[string]*process{}
 			e.Values[collectorsKey{}] = map[string]*collector{}
 			e.Setenv("TMPDIR", e.WorkDir)
+			// What `init` makes is built as on this machine, with its module proxy.
+			e.Setenv("CIVITAS", checkout)
+			e.Setenv("GOFLAGS", "-mod=mod")
+			for _, key := range []string{"GOCACHE", "GOMODCACHE", "GOPROXY", "GOSUMDB", "GONOSUMDB"} {
+				value, err := exec.Command("go", "env", key).Output()
+				if err != nil {
+					return err
+				}
+				e.Setenv(key, strings.TrimSpace(string(value)))
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
