@@ -7,18 +7,6 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// scalar is a value of the file with its references replaced.
-type scalar struct {
-	text string
-	tag  string // as YAML resolves the text
-	// loose says that the value came of a reference within quotes, so that a
-	// number may be meant as well as a text.
-	loose bool
-	// written is the value as it is in the file, where that has references:
-	// what they stand for may be a secret, and is not for messages.
-	written string
-}
-
 // scalar reads a value that is no list and no mapping; false where a reference
 // is wrong, which then has been told.
 func (l *loading) scalar(n *yaml.Node, path string) (scalar, bool) {
