@@ -2,6 +2,10 @@
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@latest
 
+# The images of docker-compose.yml. The NATS server is the one that go.mod names.
+NATS_VERSION = $(shell $(GO) list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2)
+IMAGE       ?= civitas
+
 GO      ?= go
 FUZZTIME ?= 10s
 SOAK    ?= 20
@@ -61,6 +65,14 @@ cover: ## Show test coverage by package
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities (needs the vulnerability database)
 	$(GO) run $(GOVULNCHECK) ./...
+
+.PHONY: images
+images: ## Build the images of docker-compose.yml from local binaries
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/image/civitas ./cmd/node
+	CGO_ENABLED=0 GOBIN=$(CURDIR)/bin/image $(GO) install -trimpath -ldflags '-s -w' github.com/nats-io/nats-server/v2@$(NATS_VERSION)
+	docker build -q -t $(IMAGE) .
+	docker build -q -t nats:$(NATS_VERSION:v%=%) -f deploy/nats.Dockerfile .
+	@grep -q 'image: nats:$(NATS_VERSION:v%=%)$$' docker-compose.yml || { echo "docker-compose.yml names another NATS than go.mod: $(NATS_VERSION)"; exit 1; }
 
 .PHONY: clean
 clean: ## Remove what was built
