@@ -99,12 +99,14 @@ func Example_seats() {
 	fmt.Println(err)
 
 	err = sys.Ref("seats").Cast(ctx, Cancel{Seat: booked.Seat})
-	reply, callErr := genserver.Call(ctx, sys.Ref("seats"), genserver.Map{"type": "book", "guest": "bob"})
-	fmt.Println(reply, err, callErr)
+	fmt.Println(err)
+	reply, err := genserver.Call(ctx, sys.Ref("seats"), genserver.Map{"type": "book", "guest": "bob"})
+	fmt.Println(reply, err)
 	// Output:
 	// {0} <nil>
 	// seats: no seat left
-	// map[seat:0] <nil> <nil>
+	// <nil>
+	// map[seat:0] <nil>
 }
 
 func TestASeatIsHeldForAWhile(t *testing.T) {
