@@ -53,7 +53,7 @@ func world(t *testing.T, cfg probe.Config, test func(ctx context.Context, sys *g
 	})
 }
 
-func status(t *testing.T, ctx context.Context, prober genserver.Ref) probe.Status {
+func status(ctx context.Context, t *testing.T, prober genserver.Ref) probe.Status {
 	t.Helper()
 	s, err := genserver.Call(ctx, prober, probe.Check{})
 	if err != nil {
@@ -71,7 +71,7 @@ func pass(d time.Duration) {
 func TestProbes(t *testing.T) {
 	world(t, probe.Config{Target: "target", Every: 2 * time.Second}, func(ctx context.Context, sys *genserver.System, prober genserver.Ref) {
 		synctest.Wait()
-		s := status(t, ctx, prober)
+		s := status(ctx, t, prober)
 		if s.Up || s.Failed != 1 || !strings.Contains(s.LastError, "no such process") {
 			t.Errorf("without a target: got %+v, want one failure that says so", s)
 		}
@@ -79,18 +79,18 @@ func TestProbes(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(2*time.Second + 30*time.Millisecond)
-		s = status(t, ctx, prober)
+		s = status(ctx, t, prober)
 		if !s.Up || s.Answered != 1 || s.LastMS != 30 {
 			t.Errorf("with a target: got %+v, want one answer after 30 ms", s)
 		}
 		pass(20 * time.Second) // the answer's time is not added to the interval
-		if s = status(t, ctx, prober); s.Answered != 11 {
+		if s = status(ctx, t, prober); s.Answered != 11 {
 			t.Errorf("20 s later: got %d answers, want 11", s.Answered)
 		}
 		if err := prober.Cast(ctx, probe.Reset{}); err != nil {
 			t.Fatal(err)
 		}
-		if s = status(t, ctx, prober); s != (probe.Status{Target: "target", Up: true}) {
+		if s = status(ctx, t, prober); s != (probe.Status{Target: "target", Up: true}) {
 			t.Errorf("after reset: got %+v, want nothing counted", s)
 		}
 	})
@@ -104,12 +104,12 @@ func TestASilentTargetKeepsNobodyWaiting(t *testing.T) {
 		pass(time.Second) // the first probe may have come too early
 		pass(30 * time.Second)
 		before := time.Now()
-		_ = status(t, ctx, prober)
+		_ = status(ctx, t, prober)
 		if waited := time.Since(before); waited > 0 {
 			t.Errorf("status took %v while a probe is in flight, want no time", waited)
 		}
 		pass(time.Minute)
-		if s := status(t, ctx, prober); s.Up || !strings.Contains(s.LastError, "no reply in time") {
+		if s := status(ctx, t, prober); s.Up || !strings.Contains(s.LastError, "no reply in time") {
 			t.Errorf("got %+v, want a timeout", s)
 		}
 	})
@@ -121,7 +121,7 @@ func TestRefusedByTheTarget(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(2 * time.Second)
-		if s := status(t, ctx, prober); s.Up || !strings.HasSuffix(s.LastError, "not today") {
+		if s := status(ctx, t, prober); s.Up || !strings.HasSuffix(s.LastError, "not today") {
 			t.Errorf("got %+v, want the target's own error", s)
 		}
 	})
