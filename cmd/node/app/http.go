@@ -55,9 +55,9 @@ func listen(ctx context.Context, addr string) (*web, error) {
 func (w *web) serve(metrics http.Handler, log *slog.Logger) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
-	mux.HandleFunc("GET /livez", probe(func(context.Context) error { return nil }))
-	mux.HandleFunc("GET /startupz", probe(func(context.Context) error { return w.started() }))
-	mux.HandleFunc("GET /readyz", probe(w.ready))
+	mux.HandleFunc("GET /livez", answering(func(context.Context) error { return nil }))
+	mux.HandleFunc("GET /startupz", answering(func(context.Context) error { return w.started() }))
+	mux.HandleFunc("GET /readyz", answering(w.ready))
 	w.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	go func() {
 		defer close(w.served)
@@ -67,8 +67,8 @@ func (w *web) serve(metrics http.Handler, log *slog.Logger) {
 	}()
 }
 
-// probe says ok, or 503 and why not.
-func probe(check func(context.Context) error) http.HandlerFunc {
+// answering says ok, or 503 and why not.
+func answering(check func(context.Context) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")

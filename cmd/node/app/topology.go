@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/services/probe"
 	"github.com/civitas-go/civitas/services/ratelimit"
 	"github.com/civitas-go/civitas/services/sessions"
 	"github.com/civitas-go/civitas/services/ttlcache"
@@ -23,7 +24,7 @@ import (
 // of the services here.
 func (o Options) types() []genserver.Type {
 	all := slices.Clone(o.Types)
-	for _, service := range []genserver.Type{ratelimit.Limiter, ttlcache.Cache, sessions.Registry} {
+	for _, service := range []genserver.Type{ratelimit.Limiter, ttlcache.Cache, sessions.Registry, probe.Prober} {
 		if !slices.ContainsFunc(all, func(t genserver.Type) bool { return t.Name() == service.Name() }) {
 			all = append(all, service)
 		}
