@@ -18,7 +18,7 @@ import (
 // patience bounds every wait of the suite.
 const patience = 10 * time.Second
 
-// TestStore checks a Store. open prepares one empty set of records and returns
+// TestStore checks the promises of [cluster.Store]. open prepares one empty set of records and returns
 // the function that opens a handle to it; handles are closed by the suite.
 func TestStore(t *testing.T, open func(t *testing.T) func() cluster.Store) {
 	tests := []struct {

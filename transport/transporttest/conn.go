@@ -1,5 +1,11 @@
 // Package transporttest holds what every transport.Conn promises, as tests
-// that an implementation runs against itself.
+// that an implementation runs against itself:
+//
+//	func TestHub(t *testing.T) {
+//		network := func(*testing.T) transporttest.Dial { return transport.NewHub().Dial }
+//		t.Run("Conn", func(t *testing.T) { transporttest.TestConn(t, network) })
+//		t.Run("Serve", func(t *testing.T) { transporttest.TestServe(t, network) })
+//	}
 package transporttest
 
 import (

@@ -43,15 +43,20 @@ func Main(o Options) int {
 	return Run(ctx, o, Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}, os.Args[1:])
 }
 
-// Streams are what the command reads and writes.
+// Streams are what the command reads and writes, and the environment that it
+// sees. All of them are needed.
 type Streams struct {
-	In       io.Reader
+	// In has what an argument of - stands for, and the keys that `top` is told.
+	In io.Reader
+	// Out takes the results, Err what people are told besides.
 	Out, Err io.Writer
-	// Getenv looks up NATS_URL and its like.
+	// Getenv looks up NATS_URL and its like, as os.Getenv does.
 	Getenv func(string) string
 }
 
-// Run is Main for any arguments and streams; it ends when ctx does.
+// Run is [Main] for any arguments and streams, without signals: it ends when ctx
+// does, `run` in order. The exit code is 0 for success, and else says what a
+// script may conclude; docs/cli.md lists them.
 func Run(ctx context.Context, o Options, s Streams, args []string) int {
 	if o.Name == "" {
 		o.Name = "civitas"

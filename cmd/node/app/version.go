@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Version is this release's.
+// Version is this release's, for builds that know of no other.
 const Version = "0.1.0-dev"
 
 // moduleVersion is the version the module was built as, where the build knows it.
