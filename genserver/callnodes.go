@@ -14,7 +14,7 @@ func CallNodes[Req CallMessage[Rep], Rep any](ctx context.Context, to Ref, nodes
 	calls := make(map[string]*Future[Rep], len(nodes))
 	for _, node := range nodes {
 		if calls[node] == nil {
-			calls[node] = CallAsync(ctx, to.On(node), r, opts...)
+			calls[node], _ = begin[Req, Rep](ctx, to.On(node), r, opts) // one that is slow to leave holds none up
 		}
 	}
 	replies, failed = make(map[string]Rep, len(calls)), map[string]error{}

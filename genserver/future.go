@@ -21,11 +21,22 @@ type Future[Rep any] struct{ call *asyncCall }
 // [Context.Detach] for a call that outlives it. What Call refuses, it refuses,
 // by its Future: a server can't await itself.
 func CallAsync[Req CallMessage[Rep], Rep any](ctx context.Context, to Ref, r Req, opts ...Option) *Future[Rep] {
+	call, left := begin[Req, Rep](ctx, to, r, opts)
+	if left != nil {
+		<-left
+	}
+	return call
+}
+
+// begin is CallAsync without the wait until the call has left, or has ended; nil
+// for one that has.
+func begin[Req CallMessage[Rep], Rep any](ctx context.Context, to Ref, r Req, opts []Option) (call *Future[Rep], left <-chan struct{}) {
 	c := &asyncCall{to: to, ctx: ctx, msg: r, opts: optionsOf(opts), began: time.Now(), done: make(chan struct{})}
-	if err := c.send(); err != nil {
+	left, err := c.send()
+	if err != nil {
 		c.Reply(nil, err)
 	}
-	return &Future[Rep]{c}
+	return &Future[Rep]{c}, left
 }
 
 // Done is closed when the answer, or an error, is there.
@@ -77,14 +88,14 @@ type asyncCall struct {
 	cancel  context.CancelFunc // of a request to another node
 }
 
-func (c *asyncCall) send() error {
+func (c *asyncCall) send() (left <-chan struct{}, err error) {
 	to, m, o := c.to, c.msg, c.opts
 	if _, err := to.local(); err != nil {
-		return err
+		return nil, err
 	}
 	from := sender(c.ctx)
 	if err := mayCall(c.ctx, from, to); err != nil {
-		return err
+		return nil, err
 	}
 	if to.node == "" || to.node == to.sys.node {
 		it := &inboundCall{hdr: headerOf(c.ctx, from, KindCall, ""), body: valueBody{to.sys.codec, m}, msg: m, reply: c}
@@ -92,14 +103,13 @@ func (c *asyncCall) send() error {
 		err := to.sys.push(to.name, it, o.noWait)
 		switch {
 		case err != errGone: //nolint:errorlint // it's never wrapped
-			return err
+			return nil, err
 		case to.node != "" || to.sys.router == nil:
-			return undelivered(ErrNoProcess, to.String(), "")
+			return nil, undelivered(ErrNoProcess, to.String(), "")
 		}
 		c.unwatch()
 	}
-	<-c.sendAway(from) // or it has ended
-	return nil
+	return c.sendAway(from), nil
 }
 
 // sendAway sends the call to another node. What it returns is closed when the
