@@ -12,16 +12,21 @@ import (
 
 // All that a node is sent comes on one subscription, so a flood at one of its
 // servers delays the messages for all others, even though each message of it is
-// dropped at once. The node therefore tells a sender whose message met a full
-// mailbox, and for a short time that sender's node refuses in the node's place:
-// casts are dropped and counted there, calls fail with ErrOverloaded, and nothing
-// travels. It is a hint: who does not know it, or missed it, sends on, and is
-// told again.
+// dropped at once. The node therefore tells a sender of many casts that met a full
+// mailbox, and for a short time that sender's node drops and counts them in the
+// node's place, and nothing travels. It is a hint: who does not know it, or missed
+// it, sends on, and is told again. Calls travel: whoever calls waits for the
+// answer, so that they don't flood, and only the server knows whether it has room.
 
 // overloadName is where a node takes these notices; no server has it.
 const overloadName = "_overload"
 
 const (
+	// It is a flood when so many casts of one node met the full mailbox of one
+	// server, within that time. Fewer are a burst that was a little too large,
+	// after which there soon is room again.
+	floodCasts = 100
+	floodTime  = 100 * time.Millisecond
 	// A notice holds until a quarter of the mailbox should have been handled, at
 	// the pace that the server had lately, within these bounds.
 	shortestOverload = time.Millisecond
@@ -30,8 +35,8 @@ const (
 	firstOverload = 2 * time.Millisecond
 	// paceKnown is how long a pace is good for.
 	paceKnown = 10 * time.Second
-	// maxTold bounds what is remembered of who was told what.
-	maxTold = 4096
+	// maxSenders bounds what is remembered of who sends what.
+	maxSenders = 4096
 	// maxNotices is how many may wait to be sent; more are not.
 	maxNotices = 256
 	// tellTimeout is how long it may take to find where a node is.
@@ -49,7 +54,7 @@ type overload struct {
 // Op names the message.
 func (overload) Op() string { return "overload" }
 
-// overloads tells senders of full mailboxes.
+// overloads tells senders that flood full mailboxes.
 type overloads struct {
 	incarnation string
 	resolve     func(ctx context.Context, node string) (incarnation string, err error)
@@ -61,12 +66,19 @@ type overloads struct {
 	ended   chan struct{}
 
 	// Of the goroutine that delivers.
-	paces map[string]*pace
-	told  map[receiver]time.Time // until when
+	paces   map[string]*pace
+	senders map[receiver]*sender
 }
 
 // receiver is one server as one node sends to it.
 type receiver struct{ server, node string }
+
+// sender is what a node did to a server lately.
+type sender struct {
+	told    time.Time // until when
+	since   time.Time
+	refused int // casts since then
+}
 
 type notice struct {
 	receiver
@@ -118,35 +130,49 @@ func (o *overloads) tell(ctx context.Context, n notice) {
 	}
 }
 
-// full has the sender of a message that was refused told, unless it has been
-// lately. It does not block.
+// full counts a message that was refused, and has its sender told where it floods,
+// unless it has been lately. It does not block.
 func (o *overloads) full(in *genserver.Incoming, box genserver.Overload) {
-	if in.FromNode == "" {
+	if in.FromNode == "" || in.Kind == genserver.KindCall {
 		return
 	}
 	now, to := time.Now(), receiver{in.To, in.FromNode}
-	if now.Before(o.told[to]) {
+	s := o.sender(to)
+	if now.Before(s.told) {
+		return
+	}
+	if now.Sub(s.since) > floodTime {
+		s.since, s.refused = now, 0
+	}
+	if s.refused++; s.refused < floodCasts {
 		return
 	}
 	lasts := o.lasts(in.To, box, now)
-	if len(o.told) >= maxTold {
-		o.told = nil
-	}
-	if o.told == nil {
-		o.told = make(map[receiver]time.Time)
-	}
-	o.told[to] = now.Add(lasts)
+	s.told, s.refused = now.Add(lasts), 0
 	select {
 	case o.notices <- notice{to, lasts}:
 	default: // It will be told the next time.
 	}
 }
 
+func (o *overloads) sender(to receiver) *sender {
+	s := o.senders[to]
+	if s != nil {
+		return s
+	}
+	if o.senders == nil || len(o.senders) >= maxSenders {
+		o.senders = make(map[receiver]*sender)
+	}
+	s = &sender{}
+	o.senders[to] = s
+	return s
+}
+
 // lasts is how long the mailbox should stay rather full.
 func (o *overloads) lasts(server string, box genserver.Overload, now time.Time) time.Duration {
 	p := o.paces[server]
 	if p == nil || now.Sub(p.at) > paceKnown {
-		if o.paces == nil || len(o.paces) >= maxTold {
+		if o.paces == nil || len(o.paces) >= maxSenders {
 			o.paces = make(map[string]*pace)
 		}
 		o.paces[server] = &pace{at: now, handled: box.Handled, lasts: firstOverload}
@@ -172,7 +198,7 @@ type refusals struct {
 
 type refusal struct {
 	until time.Time
-	err   *genserver.Error // shared by all who are refused
+	err   *genserver.Error // shared by all that are refused
 }
 
 // add heeds a notice.
@@ -180,16 +206,16 @@ func (r *refusals) add(m overload, now time.Time) {
 	lasts := min(max(m.For, 0), longestOverload)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.all == nil || len(r.all) >= maxTold {
+	if r.all == nil || len(r.all) >= maxSenders {
 		r.all = make(map[string]refusal)
 	}
 	r.all[m.Name] = refusal{now.Add(lasts), &genserver.Error{
 		Code: genserver.ErrOverloaded.Code, Server: m.Name, Undelivered: true,
-		Text: "its mailbox was full a moment ago, and nothing is sent to it for " + lasts.String(),
+		Text: "its mailbox was full a moment ago, and no casts are sent to it for " + lasts.String(),
 	}}
 }
 
-// of is why nothing is to be sent to a server now, or nil.
+// of is why no casts are to be sent to a server now, or nil.
 func (r *refusals) of(name string) error {
 	r.mu.RLock()
 	refused, ok := r.all[name]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,8 +42,8 @@ func TestOverloadLastsAsTheServersPaceSays(t *testing.T) {
 	}
 }
 
-// However many messages meet the full mailbox, each sender is told once for as
-// long as that holds, and one whose node is not known keeps no one waiting.
+// However many casts meet the full mailbox, each sender that floods is told once for
+// as long as that holds, and one whose node is not known keeps no one waiting.
 func TestSendersAreToldOfAnOverload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type told struct {
@@ -65,24 +66,31 @@ func TestSendersAreToldOfAnOverload(t *testing.T) {
 			},
 		}
 		o.start()
-		box := genserver.Overload{Waiting: 1000}
-		for range 100 {
+		refuse := func(node string, kind genserver.Kind, n int) {
+			for range n {
+				o.full(&genserver.Incoming{Envelope: genserver.Envelope{To: "s", Kind: kind, FromNode: node}}, genserver.Overload{Waiting: 1000})
+			}
+			synctest.Wait()
+		}
+		refuse("caller", genserver.KindCall, 10*floodCasts) // It has its answers.
+		refuse("slow", genserver.KindCast, floodCasts-1)
+		for range 3 {
 			for _, node := range []string{"a", "b", ""} {
-				o.full(&genserver.Incoming{Envelope: genserver.Envelope{To: "s", FromNode: node}}, box)
+				refuse(node, genserver.KindCast, floodCasts)
 			}
 		}
-		synctest.Wait()
 		want := []told{
 			{"i-a", overload{Name: "s", Incarnation: "here", For: firstOverload}},
 			{"i-b", overload{Name: "s", Incarnation: "here", For: firstOverload}},
 		}
-		if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
+		if !slices.Equal(got, want) {
 			t.Errorf("got %v told, want %v", got, want)
 		}
-		<-time.After(firstOverload)
-		for _, node := range []string{"unknown", "a"} {
-			o.full(&genserver.Incoming{Envelope: genserver.Envelope{To: "s", FromNode: node}}, box)
-		}
+
+		<-time.After(floodTime + time.Nanosecond)
+		refuse("slow", genserver.KindCast, floodCasts-1) // as few again
+		refuse("unknown", genserver.KindCast, floodCasts)
+		refuse("a", genserver.KindCast, floodCasts)
 		<-time.After(tellTimeout)
 		synctest.Wait()
 		if len(got) != 3 || got[2].incarnation != "i-a" {

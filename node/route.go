@@ -119,17 +119,18 @@ func silent(m *genserver.Outgoing, owner cluster.Owner) error {
 	}
 }
 
-// Publish sends a cast or an info, once. Whether it arrived is not known.
+// Publish sends a cast or an info, once, unless its owner has said that they flood
+// the server. Whether it arrived is not known.
 func (r *router) Publish(ctx context.Context, m *genserver.Outgoing) error {
 	owner, err := r.resolve(ctx, m)
 	if err != nil {
 		return err
 	}
-	to, err := r.route(m, owner)
-	if err != nil {
+	p := r.peer(owner.Incarnation)
+	if err := p.refusals.of(m.To); err != nil {
 		return err
 	}
-	return transport.Publish(r.conn, to, m)
+	return transport.Publish(r.conn, p.route(m, owner), m)
 }
 
 // settle ends the public subjects and returns when everything that NATS has
@@ -180,23 +181,14 @@ func (r *router) forget(m *genserver.Outgoing, owner cluster.Owner) {
 	}
 }
 
-// route is the way to an owner, unless that has said that the server has more
-// than it can do.
-func (r *router) route(m *genserver.Outgoing, owner cluster.Owner) (transport.Route, error) {
-	p := r.peer(owner.Incarnation)
-	if err := p.refusals.of(m.To); err != nil {
-		return transport.Route{}, err
-	}
-	return transport.Route{Subject: p.subject(m.To), Epoch: owner.Epoch, Sequence: p.sequence, Bundle: p.bundle()}, nil
+// route is the way to an owner, whose peer it is.
+func (p *peer) route(m *genserver.Outgoing, owner cluster.Owner) transport.Route {
+	return transport.Route{Subject: p.subject(m.To), Epoch: owner.Epoch, Sequence: p.sequence, Bundle: p.bundle()}
 }
 
 // call sends a call to that owner.
 func (r *router) call(ctx context.Context, m *genserver.Outgoing, owner cluster.Owner) (genserver.Body, error) {
-	to, err := r.route(m, owner)
-	if err != nil {
-		return nil, err
-	}
-	return transport.Request(ctx, r.conn, to, m)
+	return transport.Request(ctx, r.conn, r.peer(owner.Incarnation).route(m, owner), m)
 }
 
 // named makes the one error of transport.Request that is no *genserver.Error
