@@ -8,9 +8,12 @@ package app
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -66,8 +69,8 @@ func Run(ctx context.Context, o Options, s Streams, args []string) int {
 	}
 	root := rootCommand(o, s)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	return report(s.Err, o.Name, err)
+	cmd, err := root.ExecuteContextC(ctx)
+	return report(s.Err, o.Name, cmd.CommandPath(), err)
 }
 
 func rootCommand(o Options, s Streams) *cobra.Command {
@@ -77,7 +80,7 @@ func rootCommand(o Options, s Streams) *cobra.Command {
 		Version:       o.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          subcommands,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(s.In)
@@ -90,4 +93,37 @@ func rootCommand(o Options, s Streams) *cobra.Command {
 		topologyCommand(o, s), benchCommand(o, s), versionCommand(o, s),
 	)
 	return root
+}
+
+// subcommands refuses a word that is the name of no subcommand, and says which
+// ones look like it.
+func subcommands(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		text += "; did you mean " + strings.Join(like, " or ") + "?"
+	}
+	return usage(errors.New(text))
+}
+
+// arguments asks for one for each of the words that the usage line has in
+// capitals.
+func arguments(cmd *cobra.Command, args []string) error {
+	var names []string
+	for _, word := range strings.Fields(cmd.Use)[1:] {
+		if word == strings.ToUpper(word) {
+			names = append(names, word)
+		}
+	}
+	switch {
+	case len(args) < len(names):
+		return usage(fmt.Errorf("%s is missing: %s", strings.Join(names[len(args):], " and "), cmd.UseLine()))
+	case len(args) > len(names):
+		return usage(fmt.Errorf("%q is one argument too many (a payload is one, in quotes): %s", args[len(names)], cmd.UseLine()))
+	default:
+		return nil
+	}
 }

@@ -21,7 +21,7 @@ func benchCommand(_ Options, s Streams) *cobra.Command {
 		Long: `Measure what calls, casts and servers cost on this machine, each beside the
 same work done by hand in Go or with nats.go. The two run in turns, and the
 ratio is the median over all turns: below 1 is better than the baseline.`,
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var o bench.Options
 			if quick {

@@ -66,7 +66,7 @@ func (c *client) connect(ctx context.Context, t target) (*transport.NATS, error)
 // leaves it to sender to say how; a nil reply is none.
 func (c *client) command(s Streams, cmd *cobra.Command, sender func(ctx context.Context, conn *transport.NATS, m message) (send func(context.Context) ([]byte, error), err error)) *cobra.Command {
 	var l load
-	cmd.Args = cobra.ExactArgs(2)
+	cmd.Args = arguments
 	cmd.Long = cmd.Long + "\nJSON is the payload, an object; - reads it from stdin."
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		m, err := c.read(s, args)

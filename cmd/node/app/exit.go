@@ -63,7 +63,8 @@ func exitCode(err error) int {
 }
 
 // report writes an error and returns its exit code.
-func report(w io.Writer, name string, err error) int {
+// The subcommand is the one that was run, whose help is named.
+func report(w io.Writer, name, subcommand string, err error) int {
 	code := exitCode(err)
 	var mistakes topology.Mistakes
 	switch {
@@ -75,7 +76,7 @@ func report(w io.Writer, name string, err error) int {
 	}
 	fmt.Fprintf(w, "%s: %v\n", name, err)
 	if code == exitUsage {
-		fmt.Fprintf(w, "Run '%s --help' for usage.\n", name)
+		fmt.Fprintf(w, "Run '%s --help' for usage.\n", subcommand)
 	}
 	return code
 }

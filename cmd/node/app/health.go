@@ -30,7 +30,7 @@ serves its probes there, without NATS; else all nodes of the cluster, or the
 with 1 or, where one does not answer, 5 if not. In an image without a shell:
 
   HEALTHCHECK CMD ["/civitas", "health", "--http", "127.0.0.1:8080"]`,
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if addr == "" && !cmd.Flags().Changed("http") && o.node == "" && !cmd.Flags().Changed("server") {
 				addr = s.Getenv("CIVITAS_HTTP")

@@ -39,7 +39,7 @@ topology file that names it, the command with your Types, and a test. Nothing is
 downloaded; go mod tidy does that. As long as Civitas is not published,
 --replace names a checkout of it.`,
 		Example: "  civitas init hello --replace ../civitas && cd hello && go mod tidy && go test ./...",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments,
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir := args[0]
 			if module == "" {

@@ -18,7 +18,7 @@ func inspectCommand(_ Options, s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect NAME",
 		Short: "Show all that is known of one server",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkTarget(args[0]); err != nil {
 				return err
@@ -105,7 +105,7 @@ costs nothing of its supervisor's restart limit.`,
 // orderCommand has a node do something to one server.
 func orderCommand(s Streams, cmd *cobra.Command, order func(server string) genserver.Message, done func(io.Writer, node.ServerInfo) error) *cobra.Command {
 	var o operator
-	cmd.Args = cobra.ExactArgs(1)
+	cmd.Args = arguments
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkTarget(args[0]); err != nil {
 			return err

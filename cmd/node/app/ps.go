@@ -24,7 +24,7 @@ func psCommand(_ Options, s Streams) *cobra.Command {
 		Long: `List the servers of all nodes, with their state, restarts and load. Servers that
 were stopped, or wait for a restart, are listed as such.`,
 		Example: "  civitas ps --sort mailbox\n  civitas ps -o jsonl | jq -r 'select(.restarts > 0) | .name'",
-		Args:    cobra.NoArgs,
+		Args:    arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.do(cmd.Context(), s, func(ctx context.Context, v *view) error {
 				servers, err := v.servers(ctx)

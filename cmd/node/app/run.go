@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,7 +66,7 @@ With --http the node serves /metrics for Prometheus, and the probes /livez,
 variables say: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER,
 OTEL_METRICS_EXPORTER and their like; with none of them set nothing is. systemd
 is told when the node is ready and when it stops, where NOTIFY_SOCKET asks for it.`,
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o, s, f) },
 	}
 	fs := cmd.Flags()
@@ -88,7 +89,7 @@ is told when the node is ready and when it stops, where NOTIFY_SOCKET asks for i
 }
 
 func run(ctx context.Context, o Options, s Streams, f runFlags) error {
-	log := slog.New(slog.NewTextHandler(s.Err, nil))
+	log := slog.New(logHandler(s.Err))
 	tree := o.Tree
 	if len(tree.Children) == 0 {
 		tree = builtIn
@@ -136,7 +137,7 @@ func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 	}
 	n, err := node.Start(ctx, cfg)
 	if err != nil {
-		return err
+		return explainStart(err, f.listen)
 	}
 	if w != nil {
 		w.node.Store(n)
@@ -148,12 +149,25 @@ func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 		return errors.Join(err, n.Stop(ctx))
 	}
 	stopping := context.AfterFunc(ctx, func() {
+		log.Info("stopping: what the servers have been sent is handled first", "node", n.Name(), "within", f.stopTimeout)
 		if err := notify(s, "STOPPING=1"); err != nil {
 			log.Warn("stopping", "error", err)
 		}
 	})
 	defer stopping()
-	return n.Run(ctx)
+	err = n.Run(ctx)
+	if err == nil {
+		log.Info("stopped", "node", n.Name())
+	}
+	return err
+}
+
+// explainStart says what to do where a node did not start.
+func explainStart(err error, listen string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; join the node that is there by --server nats://%s, or take a free port by --listen 127.0.0.1:0", err, listen)
+	}
+	return err
 }
 
 // connector decides between the flag, the environment and the default.

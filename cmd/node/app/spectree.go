@@ -26,7 +26,7 @@ func serverNames(spec supervisor.Spec) []string {
 	return names
 }
 
-// treeText draws a tree.
+// treeText draws a tree; of many siblings, the first ones.
 func treeText(spec supervisor.Spec) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -37,9 +37,14 @@ func treeText(spec supervisor.Spec) string {
 }
 
 func branches(w *tabwriter.Writer, spec supervisor.Spec, indent string) {
-	for i, c := range spec.Children {
+	shown := spec.Children
+	if len(shown) > crowd {
+		shown = shown[:crowd/3]
+	}
+	left := len(spec.Children) - len(shown)
+	for i, c := range shown {
 		branch, below := "├─ ", "│  "
-		if i == len(spec.Children)-1 {
+		if i == len(shown)-1 && left == 0 {
 			branch, below = "└─ ", "   "
 		}
 		switch run := c.Run.(type) {
@@ -51,6 +56,9 @@ func branches(w *tabwriter.Writer, spec supervisor.Spec, indent string) {
 		default:
 			fmt.Fprintf(w, "%s%s%s\t%s\t%s\t%s\n", indent, branch, c.Name, run.GenServer().TypeName(), c.Restart, c.Scope)
 		}
+	}
+	if left > 0 {
+		fmt.Fprintf(w, "%s└─ and %d more\n", indent, left)
 	}
 }
 
@@ -95,7 +103,9 @@ func invocation(o Options) string {
 	switch arg := os.Args[0]; {
 	case strings.Contains(arg, "go-build") && o.Name == "civitas":
 		return "go run ./cmd/node"
-	case strings.Contains(arg, "go-build") || strings.HasSuffix(arg, ".test"):
+	case strings.Contains(arg, "go-build"):
+		return "go run ."
+	case strings.HasSuffix(arg, ".test"):
 		return o.Name
 	default:
 		return arg

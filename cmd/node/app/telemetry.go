@@ -29,6 +29,9 @@ import (
 // flushTimeout bounds the last export, when the node has stopped.
 const flushTimeout = 5 * time.Second
 
+// consoleDelay is how long spans for the console are gathered, by default.
+const consoleDelay = 200 * time.Millisecond
+
 // telemetry is what `run` exports: what the OTEL_* variables ask for, and a
 // page for Prometheus. With neither, its providers are nil, which the node
 // takes for none.
@@ -81,7 +84,11 @@ func (t *telemetry) startTraces(ctx context.Context, env otelEnv, res *resource.
 	if err != nil {
 		return fmt.Errorf("export traces by %q, as OTEL_* ask for: %w", by, err)
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
+	var batch []sdktrace.BatchSpanProcessorOption
+	if by == "console" && env("OTEL_BSP_SCHEDULE_DELAY") == "" {
+		batch = append(batch, sdktrace.WithBatchTimeout(consoleDelay)) // somebody watches
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter, batch...), sdktrace.WithResource(res))
 	t.tracers = provider
 	t.ends = append(t.ends, provider.Shutdown)
 	return nil

@@ -28,7 +28,7 @@ key of another column chooses. / finds servers by a part of their names.
 
 With -o json it prints one observation, of one interval, and with -o jsonl one
 a line until it is interrupted.`,
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if interval < 100*time.Millisecond {
 				return usage(fmt.Errorf("--interval %v: want 100ms or more", interval))

@@ -58,12 +58,16 @@ func (m *topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
 	case observation:
-		if msg.err != nil && m.seen.Time.IsZero() {
+		first := m.seen.Time.IsZero()
+		if msg.err != nil && first && exitCode(msg.err) != exitUnreachable {
 			m.failed = msg.err
 			return m, tea.Quit
 		}
-		if msg.err != nil { // keep what was seen
+		if msg.err != nil { // keep what was seen, and ask again
 			msg.Warnings, msg.Servers, msg.Nodes = []string{msg.err.Error()}, m.seen.Servers, m.seen.Nodes
+			if first {
+				msg.Time = time.Time{}
+			}
 		}
 		m.seen = msg
 		m.arrange()

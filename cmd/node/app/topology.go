@@ -80,7 +80,7 @@ func topologyCommand(o Options, s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "topology",
 		Short: "Check, show and compare topology files",
-		Args:  cobra.NoArgs,
+		Args:  subcommands,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(validateCommand(o, s), showCommand(o, s), diffCommand(o, s), schemaCommand(o, s))
@@ -106,7 +106,7 @@ FILE may be - for stdin. It exits with 3 where there are mistakes.
 
 The types that a file may name are this program's. For another program's file,
 use that program, or --any-type, which looks at neither types nor configs.`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments,
 		RunE: func(_ *cobra.Command, args []string) error {
 			top, err := loadTopology(o, s, args[0], anyType)
 			v := verdict{File: args[0], OK: err == nil}
@@ -153,7 +153,7 @@ func showCommand(o Options, s Streams) *cobra.Command {
 		Use:   "show FILE",
 		Short: "Show a topology file's tree with its policies",
 		Long:  "Show a topology file's tree with its policies, whatever types it names. FILE may\nbe - for stdin.",
-		Args:  cobra.ExactArgs(1),
+		Args:  arguments,
 		RunE: func(_ *cobra.Command, args []string) error {
 			top, err := loadTopology(o, s, args[0], true)
 			if err != nil {
@@ -175,7 +175,7 @@ func diffCommand(o Options, s Streams) *cobra.Command {
 		Use:   "diff A B",
 		Short: "Show what differs between two topology files",
 		Long:  "Show what differs between two topology files. It exits with 0 if they mean the\nsame, with 1 if not, and with 2 if that can't be told.",
-		Args:  cobra.ExactArgs(2),
+		Args:  arguments,
 		RunE: func(_ *cobra.Command, args []string) error {
 			a, err := loadTopology(o, s, args[0], true)
 			if err != nil {
@@ -212,7 +212,7 @@ and their configs. An editor with the YAML language server takes it by a comment
 in the file:
 
   # yaml-language-server: $schema=./topology.schema.json`,
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(s.Out, strings.TrimSpace(string(topology.Schema(o.types()...))))
 			return err

@@ -26,7 +26,7 @@ func treeCommand(_ Options, s Streams) *cobra.Command {
 		Long: `Show the supervision trees of all nodes, as they run. Of many siblings those
 that run and never crashed are summed up, unless --all is given; JSON has
 every one.`,
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.do(cmd.Context(), s, func(ctx context.Context, v *view) error {
 				servers, err := v.servers(ctx)

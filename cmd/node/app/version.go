@@ -25,7 +25,7 @@ func versionCommand(o Options, s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  arguments,
 		RunE: func(*cobra.Command, []string) error {
 			if format != outputTable {
 				return json.NewEncoder(s.Out).Encode(map[string]string{"name": o.Name, "version": o.Version, "go": runtime.Version()})
