@@ -366,3 +366,29 @@ func TestCrashReport(t *testing.T) {
 		t.Errorf("got %d reports, want 1", got)
 	}
 }
+
+// Whoever waits for a server learns of its crash before terminate has run.
+func TestCallersOfACrashDoNotWaitForTerminate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, genserver.Config{})
+		leave := make(chan struct{})
+		start(t, s, "p", Puppet.With(hooks{terminate: func(*genserver.Context, error) { <-leave }}))
+		crash := make(chan struct{})
+		running := genserver.CallAsync(t.Context(), s.Ref("p"), Do{Fn: func(*genserver.Context) (Done, error) {
+			<-crash
+			panic("boom")
+		}})
+		queued := genserver.CallAsync(t.Context(), s.Ref("p"), Do{})
+		close(crash)
+		began := time.Now()
+		_, err := running.Await(t.Context())
+		wantErr(t, "running", err, genserver.ErrExit, false)
+		_, err = queued.Await(t.Context())
+		wantErr(t, "queued", err, genserver.ErrExit, true)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("got the errors after %v, want them at once", took)
+		}
+		close(leave)
+	})
+}
