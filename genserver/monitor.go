@@ -121,8 +121,7 @@ func (c *Context) monitorFar(to Ref) *Monitor {
 	}
 	m.far.begun(to.sys.router.Monitor(to.name, to.node, func(d Down) {
 		d.Monitor = m
-		m.down = d
-		m.tell()
+		m.tellOnce(func() { m.down = d }) // a second one must not touch what is being read
 	}))
 	if m.state.Load() == monitorDone { // its owner ended meanwhile
 		m.unwatch()
@@ -206,9 +205,15 @@ func (m *Monitor) tell() {
 		}
 		return
 	}
+	m.tellOnce(func() {})
+}
+
+// tellOnce queues the Down that set has filled in, which only the first does.
+func (m *Monitor) tellOnce(set func()) {
 	if !m.state.CompareAndSwap(monitorWaiting, monitorQueued) {
 		return
 	}
+	set()
 	m.owner.dropMonitor(m)
 	if m.owner.push(m, true) != nil {
 		m.state.Store(monitorDone)
