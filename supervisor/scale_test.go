@@ -80,8 +80,12 @@ func TestDynamicScalesLinearly(t *testing.T) {
 	}
 	total := func(n int) time.Duration { start, stop := startMany(t, n); return start + stop }
 	total(1000) // warms up
-	few := min(total(1000), total(1000), total(1000))
-	if many := total(10_000); many > 40*few+100*time.Millisecond {
-		t.Errorf("10,000 children took %v, 1,000 took %v, want about ten times as long", many, few)
+	var few, many time.Duration
+	for range 5 { // whoever else is on the machine can spoil a try, but not all of them
+		few, many = min(total(1000), total(1000), total(1000)), total(10_000)
+		if many <= 40*few {
+			return
+		}
 	}
+	t.Errorf("10,000 children took %v, 1,000 took %v, want about ten times as long", many, few)
 }

@@ -115,7 +115,7 @@ func TestScripts(t *testing.T) {
 }
 
 // readyTime is how soon a node must be ready.
-const readyTime = 2 * time.Second
+const readyTime = 20 * time.Second
 
 type nodesKey struct{}
 
@@ -278,7 +278,7 @@ func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
 	if want := args[0]; strconv.Itoa(code) != want {
 		ts.Fatalf("%s: got exit code %d, want %s", strings.Join(args[1:], " "), code, want)
 	}
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		ts.Fatalf("%s: took %v, want an end at once", strings.Join(args[1:], " "), took)
 	}
 }
