@@ -264,7 +264,7 @@ func cmdEnd(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// cmdExits is `exits CODE COMMAND ARG…`; the command must be done within 3s.
+// cmdExits is `exits CODE COMMAND ARG…`; the command must end by itself, and soon.
 func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
 	began := time.Now()
 	err := ts.Exec(args[1], args[2:]...)
