@@ -193,6 +193,9 @@ func (c *Context) String() string {
 	if c.msg.kind == 0 {
 		return c.msg.op
 	}
+	if c.msg.op == "" {
+		return c.msg.kind.String() // of a payload that nobody has looked into
+	}
 	return fmt.Sprintf("%s %q", c.msg.kind, c.msg.op)
 }
 

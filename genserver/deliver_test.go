@@ -313,9 +313,25 @@ func TestDeliverTellsWhoSends(t *testing.T) {
 	if got := from.Name(); err != nil || got != "" {
 		t.Errorf("got From %q of a client, %v, want none", got, err)
 	}
-	var e *genserver.Error
-	_, err = genserver.Call(t.Context(), s.Ref("p"), genserver.Map{"type": "sing"})
-	if !errors.As(err, &e) || e.Text != `test.From has no handler for call "sing"` {
-		t.Errorf("got %v, want which handler is missing", err)
+}
+
+func TestUnknownOpSaysWhatThereIs(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, genserver.Config{})
+	start(t, s, "p", genserver.Define("test.Ops", func(*genserver.Context, struct{}) (*struct{}, error) { return &struct{}{}, nil },
+		genserver.HandleCall(func(*struct{}, *genserver.Context, Ask) (Done, error) { return Done{}, nil }),
+		genserver.HandleCast(func(*struct{}, *genserver.Context, OpCast) error { return nil })).With(struct{}{}))
+	for _, tc := range []struct {
+		payload genserver.Map
+		want    string
+	}{
+		{genserver.Map{"type": "sing"}, `test.Ops has no handler for call "sing"; it has ask`},
+		{genserver.Map{"type": "op"}, `test.Ops has no handler for call "op", it is a cast`},
+		{genserver.Map{"text": "x"}, `test.Ops has no handler for call "", which a payload says under "type"; it has ask`},
+	} {
+		var e *genserver.Error
+		if _, err := genserver.Call(t.Context(), s.Ref("p"), tc.payload); !errors.As(err, &e) || e.Text != tc.want {
+			t.Errorf("%v: got %v, want %s", tc.payload, err, tc.want)
+		}
 	}
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -221,5 +224,41 @@ func (p *Process) callerLeft(it item, cause error) {
 // unknownOp is the refusal of a message that no handler is there for.
 func (p *Process) unknownOp(kind Kind, op string) *Error {
 	p.sys.stats.unknownOps.Add(1)
-	return undelivered(ErrUnknownOp, p.name, "%s has no handler for %s %q", p.host.def.name, kind, op)
+	return undelivered(ErrUnknownOp, p.name, "%s", p.host.def.unhandled(kind, op))
+}
+
+// unhandled says that there is no handler, and what there is one for.
+func (d *definition) unhandled(kind Kind, op string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s has no handler for %s %q", d.name, kind, op)
+	if op == "" {
+		fmt.Fprintf(&b, ", which a payload says under %q", d.tag)
+	}
+	for of, ops := range map[Kind][]string{KindCall: named(d.calls), KindCast: named(d.casts)} {
+		if slices.Contains(ops, op) {
+			fmt.Fprintf(&b, ", it is a %s", of)
+			return b.String()
+		}
+	}
+	var ops []string
+	switch kind {
+	case KindCall:
+		ops = named(d.calls)
+	case KindCast:
+		ops = named(d.casts)
+	}
+	const most = 12
+	switch n := len(ops); {
+	case n > most:
+		fmt.Fprintf(&b, "; it has %s and %d more", strings.Join(ops[:most], ", "), n-most)
+	case n > 0:
+		fmt.Fprintf(&b, "; it has %s", strings.Join(ops, ", "))
+	}
+	return b.String()
+}
+
+// named are the ops that there are handlers for, the fallback apart.
+func named[E any](handlers map[string]E) []string {
+	ops := slices.Sorted(maps.Keys(handlers))
+	return slices.DeleteFunc(ops, func(op string) bool { return op == "" })
 }
