@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // turnBudget is how many messages a server handles before it lets other
@@ -223,7 +225,7 @@ func (p *Process) waits() bool {
 
 // start is a process's first goroutine: it claims the name where that is
 // cluster-wide, runs init, and goes on to the messages that came meanwhile.
-func (p *Process) start(spec Spec, scope Scope) {
+func (p *Process) start(spec Spec, o SpawnOptions) {
 	p.mu.Lock()
 	if p.lost() {
 		p.mu.Unlock()
@@ -231,8 +233,9 @@ func (p *Process) start(spec Spec, scope Scope) {
 	}
 	p.begun = true
 	p.mu.Unlock()
+	var span trace.Span
 	end := guard(func() error {
-		if err := p.claimName(scope); err != nil {
+		if err := p.claimName(o.Scope); err != nil {
 			return err
 		}
 		if p.fenced.Load() {
@@ -242,14 +245,20 @@ func (p *Process) start(spec Spec, scope Scope) {
 			return err
 		}
 		defer p.ctx.end()
+		span = p.ctx.startInitSpan(o.Cause)
 		state, err := p.host.def.init(p.ctx, spec.config)
 		p.state = state
 		return err
-	}, p.failStart)
+	}, func(end *ending) {
+		endInitSpan(span, end)
+		p.failStart(end)
+	})
 	if end != nil {
+		endInitSpan(span, end)
 		p.failStart(end)
 		return
 	}
+	endInitSpan(span, nil)
 	p.mu.Lock()
 	if p.lost() {
 		p.mu.Unlock()

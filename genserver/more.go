@@ -15,6 +15,7 @@ type more struct {
 	paused    paused
 	blocked   []*blocked // senders, in the order they came
 	crash     *ending    // that the process is ending with
+	crashedIn Cause      // the span of the handler that failed
 
 	// What Detach gives derives from life.
 	life    context.Context

@@ -125,6 +125,8 @@ type SpawnOptions struct {
 	Scope Scope
 	// Watcher is told of the start and the end. Default none.
 	Watcher Watcher
+	// Cause is the crash that this start follows. Default none.
+	Cause Cause
 }
 
 // Spawn starts a process and returns before its init has run. Its error is
@@ -149,7 +151,7 @@ func (s *System) Spawn(serverName string, r Runnable, o SpawnOptions) (*Process,
 	if err := s.enter(p); err != nil {
 		return nil, err
 	}
-	go p.start(spec, o.Scope)
+	go p.start(spec, o)
 	return p, nil
 }
 

@@ -144,8 +144,62 @@ func (c *Context) finish(err error) {
 		if err != nil && !ended(err) {
 			c.span.RecordError(err)
 			c.span.SetStatus(codes.Error, err.Error())
+			c.p.noteCrash(c.span.SpanContext())
 		}
 		c.span.End()
 	}
 	c.end()
+}
+
+// Cause is where in a trace a server crashed; the zero value is nowhere. What it
+// leads to is shown there too.
+type Cause struct{ span trace.SpanContext }
+
+// CrashedIn is the span of the handler that the process crashed in; nowhere, if
+// it did not crash, or not in a handler that has a span.
+func (p *Process) CrashedIn() Cause {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.more == nil {
+		return Cause{}
+	}
+	return p.more.crashedIn
+}
+
+func (p *Process) noteCrash(span trace.SpanContext) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.extra().crashedIn = Cause{span}
+}
+
+// startInitSpan begins the span of an init that a crash has led to: it is how a
+// restart shows in the trace of the message that made it necessary. Other inits
+// have none; it is nil then.
+func (c *Context) startInitSpan(cause Cause) trace.Span {
+	s := c.p.sys
+	if s.tracer == nil || !cause.span.IsValid() {
+		return nil
+	}
+	parent := trace.ContextWithSpanContext(context.Background(), cause.span)
+	_, span := s.tracer.Start(parent, spanPrefix+"init", trace.WithAttributes(
+		attrAgentName.String(c.p.name),
+		attrType.String(c.p.host.def.name),
+		attrGeneration.Int64(int64(c.p.gen)),
+		attrNode.String(s.node),
+	))
+	c.span = span
+	return span
+}
+
+// endInitSpan ends it, if there is one; failed is nil if init has succeeded. The
+// Context is another message's by now.
+func endInitSpan(span trace.Span, failed *ending) {
+	if span == nil {
+		return
+	}
+	if failed != nil {
+		span.RecordError(failed.reason)
+		span.SetStatus(codes.Error, failed.reason.Error())
+	}
+	span.End()
 }

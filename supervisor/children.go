@@ -14,12 +14,19 @@ type running struct {
 	*genserver.Process
 	server     *server
 	id         string
-	generation uint64 // the core's count
-	nest       *nest  // of a supervisor
+	generation uint64          // the core's count
+	nest       *nest           // of a supervisor
+	cause      genserver.Cause // the crash that it follows
 
 	// Guarded by the server's mu.
 	started  bool
 	deadline *time.Timer // kills the process if it does not stop
+}
+
+// end is why a child's last life ended.
+type end struct {
+	reason error
+	crash  genserver.Cause
 }
 
 // kept is a child and what the supervisor made of it.
@@ -53,17 +60,17 @@ func (s *server) startChild(a supervision.StartChild) {
 	}
 	child := s.spec[a.ID]
 	if a.Generation > 1 {
-		s.sys.CountRestart(child.Run, s.ended[a.ID])
+		s.sys.CountRestart(child.Run, s.ended[a.ID].reason)
 	}
+	r := &running{server: s, id: a.ID, generation: a.Generation, cause: s.ended[a.ID].crash}
 	delete(s.ended, a.ID)
-	r := &running{server: s, id: a.ID, generation: a.Generation}
 	if child.added {
 		s.nest.add(child.clusterNames())
 	}
-	p, err := s.sys.Spawn(a.ID, r.runnable(child.Child), genserver.SpawnOptions{Scope: child.Scope, Watcher: r})
+	p, err := s.sys.Spawn(a.ID, r.runnable(child.Child), genserver.SpawnOptions{Scope: child.Scope, Watcher: r, Cause: r.cause})
 	if err != nil { // no process will tell of it
 		s.log.Error("server did not start", "server", a.ID, "reason", err)
-		s.ended[a.ID] = err
+		s.ended[a.ID] = end{err, r.cause}
 		s.tell(supervision.StartFailed{ID: a.ID, Generation: a.Generation, Reason: err})
 		return
 	}
@@ -151,15 +158,19 @@ func (r *running) ProcessStarted(*genserver.Process) {
 	r.server.tell(supervision.ChildStarted{ID: r.id, Generation: r.generation})
 }
 
-func (r *running) ProcessExited(_ *genserver.Process, reason error) {
+func (r *running) ProcessExited(p *genserver.Process, reason error) {
 	s := r.server
 	s.mu.Lock()
 	if r.deadline != nil {
 		r.deadline.Stop()
 	}
 	delete(s.children, r.id)
-	s.ended[r.id] = reason
 	started := r.started
+	crash := p.CrashedIn()
+	if !started {
+		crash = r.cause // which the next attempt follows too
+	}
+	s.ended[r.id] = end{reason, crash}
 	s.mu.Unlock()
 	if r.nest != nil {
 		s.inbox.put(func() { s.releaseNest(r) })

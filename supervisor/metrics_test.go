@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/codes"
 	sdk "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/supervisor"
@@ -38,6 +41,47 @@ func restarts(t testing.TB, reader *sdk.ManualReader) map[string]int64 {
 		}
 	}
 	return got
+}
+
+// A restart is in the trace of the message that made it necessary, also where a
+// backoff and an init that failed came between.
+func TestRestartInTheTrace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		spans := tracetest.NewInMemoryExporter()
+		w := newWorld(t, genserver.Config{Node: "n1", TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))})
+		root := w.start(supervisor.Spec{Backoff: supervisor.Backoff{Growth: supervisor.Constant, Base: time.Second}, Children: w.children("a", "b")})
+		w.onInit["a"] = func(_ *genserver.Context, life int) error {
+			if life == 2 {
+				return errors.New("no database")
+			}
+			return nil
+		}
+		_ = w.crash("a", "oops")
+		<-time.After(time.Minute)
+		w.stop(root)
+		w.close()
+		var crash, inits []tracetest.SpanStub
+		for _, span := range spans.GetSpans() {
+			switch {
+			case span.Name == "civitas.genserver.init":
+				inits = append(inits, span)
+			case span.Status.Code == codes.Error:
+				crash = append(crash, span)
+			}
+		}
+		if len(crash) != 1 || len(inits) != 2 {
+			t.Fatalf("got %d crashes and %d inits, want 1 and 2", len(crash), len(inits))
+		}
+		for _, init := range inits {
+			if got, want := init.Parent.SpanID(), crash[0].SpanContext.SpanID(); got != want {
+				t.Errorf("got an init below %v, want it below the crash, %v", got, want)
+			}
+		}
+		if first, second := inits[0].Status.Code, inits[1].Status.Code; first != codes.Error || second != codes.Unset {
+			t.Errorf("got inits of status %v and %v, want Error, then Unset", first, second)
+		}
+	})
 }
 
 func TestRestartsByReason(t *testing.T) {

@@ -65,7 +65,7 @@ type server struct {
 
 	mu       sync.Mutex
 	children map[string]*running
-	ended    map[string]error       // why the children that are not there ended last
+	ended    map[string]end         // why the children that are not there ended last
 	timers   map[uint64]*time.Timer // of backoffs
 	lost     bool                   // the supervisor was killed, and its children with it
 }
@@ -102,7 +102,7 @@ func start(ctx *genserver.Context, cfg config) (*server, error) {
 		releasing: map[string]*releasing{},
 		replies:   map[uint64]func(error){},
 		children:  make(map[string]*running, len(cfg.Children)),
-		ended:     map[string]error{},
+		ended:     map[string]end{},
 		timers:    map[uint64]*time.Timer{},
 	}
 	if cfg.dynamic != nil {
