@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -125,8 +124,10 @@ func TestABundlesFailureIsEveryCalls(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if want := []string{"in.1+2+3"}; !slices.Equal(failed, want) {
-			t.Errorf("got %q failed, want %q", failed, want)
+		// How many bundles they came in is for the scheduler to say.
+		got := strings.ReplaceAll(strings.Join(failed, bundleJoint), "in.", "")
+		if want := "1+2+3"; got != want {
+			t.Errorf("got %q failed, want %q, each once", failed, want)
 		}
 		if got := b.unsent.Load(); got != 2 {
 			t.Errorf("got %d unsent, want 2", got)
