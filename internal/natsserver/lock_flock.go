@@ -27,3 +27,12 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// unlock gives the directory free; nil is no lock. Closing the file would not do
+// it at once: a process that is being forked has a copy of it until it execs.
+func unlock(lock *os.File) error {
+	if lock == nil {
+		return nil
+	}
+	return errors.Join(syscall.Flock(int(lock.Fd()), syscall.LOCK_UN), lock.Close())
+}

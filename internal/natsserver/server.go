@@ -166,13 +166,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-func unlock(lock *os.File) error {
-	if lock == nil {
-		return nil
-	}
-	return lock.Close()
-}
-
 func removeDir(dir string) error {
 	if dir == "" {
 		return nil
