@@ -1,7 +1,8 @@
 package main
 
 import (
-	"bytes"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +13,7 @@ import (
 
 func TestHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var flushed bytes.Buffer
+		var flushed lines
 		n := nodetest.Start(t, node.Config{Tree: tree(&flushed)})
 		write := func(line string) {
 			t.Helper()
@@ -39,4 +40,22 @@ func TestHeartbeat(t *testing.T) {
 		}
 		want("after the end", "one\ntwo\nthree\n")
 	})
+}
+
+// lines is what the server wrote: its timer's goroutine writes, the test reads.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
