@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/civitas-go/civitas/genserver"
-	"github.com/civitas-go/civitas/internal/membership"
 	"github.com/civitas-go/civitas/internal/name"
 )
 
@@ -54,7 +53,7 @@ func (r *Registry) Claim(ctx context.Context, server string) (epoch uint64, err 
 	}
 	got, err := r.take(ctx, ownerKey(server), value, ownerHolder)
 	if err != nil {
-		return 0, r.claimFailed(server, err)
+		return 0, r.claimFailed(server, got.expect, err)
 	}
 	r.mu.Lock()
 	r.epochs[server] = got.seq
@@ -67,10 +66,10 @@ func (r *Registry) Claim(ctx context.Context, server string) (epoch uint64, err 
 	return got.seq, nil
 }
 
-func (r *Registry) claimFailed(server string, err error) error {
+func (r *Registry) claimFailed(server string, expect uint64, err error) error {
 	var held *heldError
 	if errors.As(err, &held) && held.unknown || errors.Is(err, ErrUnknown) {
-		r.unsettle(server)
+		r.unsettle(server, expect)
 	}
 	if held != nil {
 		return r.ownerTaken(server, held)
@@ -133,29 +132,29 @@ func (r *Registry) Release(ctx context.Context, server string) error {
 	}
 	r.owners.forget(server, r.self.Incarnation)
 	if err := r.letGo(ctx, ownerKey(server), epoch); err != nil {
-		r.unsettle(server)
+		r.unsettle(server, epoch)
 		return unavailable(server, err)
 	}
 	return nil
 }
 
 // unsettle has the background look after a name that may be recorded as ours.
-func (r *Registry) unsettle(server string) {
+func (r *Registry) unsettle(server string, expect uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.unsettled[server] = &membership.Doubt{}
+	r.unsettled[server] = r.unsettled[server].With(expect)
 }
 
 // settleName makes sure that the record of a name we do not own is not ours.
 func (r *Registry) settleName(ctx context.Context, server string) error {
-	proven, err := r.settle(ctx, ownerKey(server), ownerHolder)
+	release, err := r.settle(ctx, ownerKey(server), ownerHolder)
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// While the node leaves a read will do: the end of its session frees the name.
-	if d := r.unsettled[server]; d != nil && (d.Settled(r.gate.now(), proven, r.timing.Judge) || r.left) {
+	if d := r.unsettled[server]; d != nil && (d.Settled(r.gate.now(), release, r.timing.Judge) || r.left) {
 		delete(r.unsettled, server)
 	}
 	return nil

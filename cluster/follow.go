@@ -91,13 +91,7 @@ func (r *Registry) inquire(incarnation string) (q *inquiry, release func()) {
 func (q *inquiry) run(ctx context.Context) {
 	defer q.stop()
 	for ctx.Err() == nil {
-		q.r.mu.Lock()
-		own := q.r.session.Standing(q.r.gate.now())
-		q.r.mu.Unlock()
-		q.mu.Lock()
-		step := q.inquest.Next(q.r.gate.now(), own)
-		verdict := q.record
-		q.mu.Unlock()
+		step, verdict := q.step()
 		switch step.Do {
 		case membership.Done:
 			q.finish()
@@ -110,6 +104,16 @@ func (q *inquiry) run(ctx context.Context) {
 			q.result(step, result, read)
 		}
 	}
+}
+
+// step is what the inquest wants, and the record to make a verdict of.
+func (q *inquiry) step() (membership.Step, SessionRecord) {
+	q.r.mu.Lock() // before q.mu, as everywhere
+	defer q.r.mu.Unlock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := q.r.gate.now()
+	return q.inquest.Next(now, q.r.session.Standing(now), &q.r.ends), q.record
 }
 
 func (q *inquiry) result(step membership.Step, result membership.Result, read SessionRecord) {

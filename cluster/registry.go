@@ -78,6 +78,7 @@ type Registry struct {
 	lostErr   error                        // set before lost is closed
 	sightings map[string]sighting          // of others' sessions, by incarnation
 	inquiries map[string]*inquiry          // likewise
+	ends      membership.Ends              // of others' witnesses
 	epochs    map[string]uint64            // of this node's cluster-wide names
 	unsettled map[string]*membership.Doubt // names that may be recorded as ours though we do not own them
 	busy      map[string]chan struct{}     // names with a claim or release under way

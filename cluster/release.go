@@ -14,12 +14,11 @@ func (r *Registry) letGo(ctx context.Context, k Key, seq uint64) error {
 }
 
 // settle makes sure that a record is not ours and will not become so by a write
-// of ours that is still on its way. Nil says just that; proven, that it isn't only
-// a read that says so.
-func (r *Registry) settle(ctx context.Context, k Key, holderIn func([]byte) (string, error)) (proven bool, err error) {
+// of ours that is still on its way. Nil says just that, by a read or, if the
+// release is proven, by a write.
+func (r *Registry) settle(ctx context.Context, k Key, holderIn func([]byte) (string, error)) (*membership.Release, error) {
 	release := membership.NewRelease(r.self.Incarnation, 0)
-	err = r.giveBack(ctx, k, release, holderIn)
-	return release.Proven(), err
+	return release, r.giveBack(ctx, k, release, holderIn)
 }
 
 func (r *Registry) giveBack(ctx context.Context, k Key, release *membership.Release, holderIn func([]byte) (string, error)) error {

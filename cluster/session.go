@@ -148,7 +148,11 @@ func outcome(err error) membership.Outcome {
 }
 
 func content(rec SessionRecord) membership.Content {
-	return membership.Content{Nonce: rec.Nonce, Dead: rec.State == Dead, Embedded: rec.Embedded}
+	c := membership.Content{Nonce: rec.Nonce, Dead: rec.State == Dead, Embedded: rec.Embedded}
+	for i, w := range rec.Witnesses {
+		c.Witnesses[i] = membership.Witness(w)
+	}
+	return c
 }
 
 // sessionIn reads the record of an incarnation's session.

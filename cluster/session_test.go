@@ -186,9 +186,11 @@ func TestTimingIsChecked(t *testing.T) {
 		timing cluster.Timing
 		want   string
 	}{
-		{cluster.Timing{Judge: 12 * time.Second}, "judge 12s is too short for a lease of 12s: with clocks up to 8% fast or slow it must be 14.087s at least"},
+		{cluster.Timing{Judge: 12 * time.Second}, "judge 12s is too short for a lease of 12s: with clocks up to 7.5% fast or slow it must be 13.946s at least"},
 		{cluster.Timing{Lease: time.Second, Renew: 400 * time.Millisecond}, "lease 1s is too short: it must be three times renew, 400ms"},
 		{cluster.Timing{Standing: time.Second}, "standing 1s is too short: it must be twice renew, 1s"},
+		{cluster.Timing{Event: 650 * time.Millisecond}, "event 650ms is too short for a pong of 600ms: with clocks up to 7.5% fast or slow it must be 697ms at least"},
+		{cluster.Timing{Ping: 400 * time.Millisecond, Pong: 600 * time.Millisecond}, "pong 600ms is too short: it must be twice ping, 400ms"},
 		{cluster.Timing{Lease: -time.Second}, "more than 0"},
 	} {
 		_, err := cluster.Join(t.Context(), cluster.NewMemory().Open(), cluster.NodeInfo{Node: "n1", Timing: tt.timing})

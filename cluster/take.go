@@ -12,6 +12,8 @@ import (
 type taking struct {
 	seq  uint64 // of the write
 	from string // the ended incarnation that was succeeded, if there was one
+	// expect is set with an error too: what a write expects that may arrive yet.
+	expect uint64
 }
 
 // heldError says that a record is another incarnation's.
@@ -45,12 +47,12 @@ func (r *Registry) take(ctx context.Context, k Key, value []byte, holderIn func(
 		switch step.Do {
 		case membership.Done:
 			if seq, ok := claim.Claimed(); ok {
-				return taking{seq, claim.From()}, nil
+				return taking{seq: seq, from: claim.From()}, nil
 			}
-			return taking{}, &heldError{entry: entry, session: session, unknown: claim.Unknown()}
+			return taking{expect: claim.Expect()}, &heldError{entry: entry, session: session, unknown: claim.Unknown()}
 		case membership.Wait:
 			if pause(ctx, step.At-r.gate.now()) != nil {
-				return taking{}, outOfTime(k, claim.Unknown(), last)
+				return taking{expect: claim.Expect()}, outOfTime(k, claim.Unknown(), last)
 			}
 			continue
 		case membership.Ask:
@@ -59,7 +61,7 @@ func (r *Registry) take(ctx context.Context, k Key, value []byte, holderIn func(
 			var status membership.Status
 			var err error
 			if status, session, err = r.statusOf(ctx, step.Holder); err != nil {
-				return taking{}, &heldError{entry: entry, session: session, silent: true, unknown: claim.Unknown()}
+				return taking{expect: claim.Expect()}, &heldError{entry: entry, session: session, silent: true, unknown: claim.Unknown()}
 			}
 			claim.Answer(status)
 			continue
@@ -69,7 +71,7 @@ func (r *Registry) take(ctx context.Context, k Key, value []byte, holderIn func(
 			if last == nil {
 				var err error
 				if result.Holder, err = holderIn(entry.Value); err != nil {
-					return taking{}, &heldError{entry: entry, unknown: claim.Unknown()}
+					return taking{expect: claim.Expect()}, &heldError{entry: entry, unknown: claim.Unknown()}
 				}
 			}
 		case membership.Create:
@@ -81,7 +83,7 @@ func (r *Registry) take(ctx context.Context, k Key, value []byte, holderIn func(
 		}
 		claim.Result(r.gate.now(), step, result)
 		if last != nil && !errors.Is(last, ErrNotFound) && !transient(last) {
-			return taking{}, outOfTime(k, claim.Unknown(), last)
+			return taking{expect: claim.Expect()}, outOfTime(k, claim.Unknown(), last)
 		}
 	}
 }

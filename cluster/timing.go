@@ -25,6 +25,15 @@ type Timing struct {
 	// Standing is for how long the writes of a node must have succeeded before
 	// it may declare another dead. Default 3 times Renew.
 	Standing time.Duration
+
+	// Ping is the time between two PINGs to each witness: see [Links]. Default 200 ms.
+	Ping time.Duration
+	// Pong is how long a witness's answer holds, counted from when its PING was
+	// sent. Default 3 times Ping.
+	Pong time.Duration
+	// Event is how long after its witnesses' ends were told a node is declared
+	// dead. Default 7/6 of Pong, which allows clocks that run 7.5 % fast or slow.
+	Event time.Duration
 }
 
 func (t Timing) withDefaults() membership.Timing { return membership.Timing(t).WithDefaults() }

@@ -3,6 +3,7 @@ package clustertest
 import (
 	"container/heap"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -25,13 +26,30 @@ type Faults struct {
 	SharedSession bool
 	// ServeUnknown: a name is served after a write with unknown outcome.
 	ServeUnknown bool
+	// WitnessesOff: owners act while their lease holds, whatever their
+	// witnesses say.
+	WitnessesOff bool
+	// EventAtOnce: a session is declared dead as soon as its witnesses' ends
+	// are told.
+	EventAtOnce bool
+	// PongFromReceipt: a PONG counts from its arrival, not from its PING.
+	PongFromReceipt bool
+	// FencingOff: the store takes state from whoever writes it.
+	FencingOff bool
+	// UnprovenState: an owner begins with the state that it reads, which may be old.
+	UnprovenState bool
 }
 
 // Violation is a broken invariant of a simulated schedule.
 type Violation struct {
 	Seed uint64
-	At   time.Duration
-	Text string
+	// Troubles is how many things went wrong by then; Spared are those, by
+	// number, that were left out because the violation doesn't need them: see
+	// [Shrink].
+	Troubles int
+	Spared   []int
+	At       time.Duration
+	Text     string
 }
 
 func (v *Violation) Error() string {
@@ -41,26 +59,62 @@ func (v *Violation) Error() string {
 // Stats is how much a schedule has put the protocol to the test.
 type Stats struct {
 	Events, Verdicts, Takeovers, Lost, Closed, Starts int
+	// Fast counts the verdicts by witnesses' ends, Calls the calls that were
+	// replied to, Unknown those that may or may not have been done.
+	Fast, Calls, Unknown int
+	// Unchecked counts histories that could not be checked in time.
+	Unchecked int
+}
+
+// Add sums up.
+func (s *Stats) Add(t Stats) {
+	s.Events += t.Events
+	s.Verdicts += t.Verdicts
+	s.Takeovers += t.Takeovers
+	s.Lost += t.Lost
+	s.Closed += t.Closed
+	s.Starts += t.Starts
+	s.Fast += t.Fast
+	s.Calls += t.Calls
+	s.Unknown += t.Unknown
+	s.Unchecked += t.Unchecked
 }
 
 // Simulate runs one schedule of a cluster: two minutes of its life, in virtual
-// time, with everything in it drawn from the seed. Nodes crash, freeze, come
-// back, leave, or run twice, their clocks run up to 8 % fast or slow, the store
-// is away for seconds, its reads are stale, its acknowledgements and copies
-// late or lost, and its writes applied after their writer has given up. Then
-// all that ends, and what is left must come to order.
+// time, with everything in it drawn from the seed.
 //
-// At every step these must hold, or Simulate returns the [Violation]:
+//	processes   crash, freeze for up to 30 s, come back, leave, run twice; their
+//	            clocks run up to 7.5 % fast or slow
+//	the store   is away for 4 to 9 s; its reads are stale, its acknowledgements
+//	            and copies late or lost, its writes applied after their writer
+//	            has given up
+//	servers     crash, or are cut off from each other; kick clients; words of
+//	            connections' ends are late or lost
+//	the network is cut between a node and one server or all, both ways or one;
+//	            what a cut stopped may come when it has ended
+//
+// Then all that ends, and what is left must come to order. At every step these
+// must hold, or Simulate returns the [Violation]:
 //
 //	I1  no two processes may act for a name at once
-//	I3  no owner starts a handler after one of a later epoch has
+//	I2  no state written in an epoch is taken after one of a later epoch
+//	I3  no owner starts a handler after one of a later epoch has, and no
+//	    message is handled twice
 //	I4  nobody owns what the store has not acknowledged, nor succeeds the living
 //	I5  an unknown outcome is no failure: in the end nothing is recorded as
 //	    owned by the living that they do not serve
 //
+// Each name is a counter whose state is in the store, written by its owner
+// alone, and whose calls must be linearizable.
+//
 // trace, if not nil, is told each event. The same seed gives the same schedule.
 func Simulate(seed uint64, f Faults, trace func(at time.Duration, text string)) (Stats, *Violation) {
+	return simulate(seed, math.MaxInt, nil, f, trace)
+}
+
+func simulate(seed uint64, most int, spared map[int]bool, f Faults, trace func(time.Duration, string)) (Stats, *Violation) {
 	s := newSim(seed, f, trace)
+	s.most, s.spared = most, spared
 	s.run()
 	return s.stats, s.violation
 }
@@ -88,6 +142,15 @@ type sim struct {
 	lives  int
 	starts map[string]uint64 // the latest epoch in which a handler has started
 
+	servers  []*simServer
+	events   bool // the servers tell of connections' ends
+	cuts     []simCut
+	calls    []*simCall
+	history  []simOp
+	troubles int
+	most     int          // as many troubles occur
+	spared   map[int]bool // but for these
+
 	stats     Stats
 	violation *Violation
 }
@@ -100,16 +163,21 @@ func newSim(seed uint64, f Faults, trace func(time.Duration, string)) *sim {
 	if f.ShortJudge {
 		s.timing.Judge = 12 * time.Second
 	}
+	if f.EventAtOnce {
+		s.timing.Event = 0
+	}
 	s.store = newSimStore(s)
 	return s
 }
 
 func (s *sim) run() {
+	s.startServers()
 	nodes := 2 + s.rng.IntN(3)
 	for n := range nodes {
 		s.startNode(fmt.Sprintf("n%d", n), s.upTo(2*time.Second))
 	}
 	s.store.trouble()
+	s.netTrouble()
 	s.at(simTrouble, s.quiet)
 	for len(s.queue) > 0 && s.violation == nil {
 		e := heap.Pop(&s.queue).(simEvent)
@@ -124,12 +192,22 @@ func (s *sim) run() {
 	if s.violation == nil {
 		s.checkOrder()
 	}
+	if s.violation == nil {
+		s.checkHistory()
+	}
 }
 
 // quiet ends all trouble.
 func (s *sim) quiet() {
 	s.calm = true
 	s.trace("all trouble ends")
+	s.cuts = nil
+	for _, v := range s.servers {
+		v.cut = false
+		if !v.up {
+			v.start()
+		}
+	}
 	for _, p := range s.procs {
 		p.frozenUntil = min(p.frozenUntil, s.now)
 	}
@@ -145,8 +223,23 @@ func (s *sim) after(d time.Duration, do func()) { s.at(s.now+d, do) }
 
 func (s *sim) upTo(d time.Duration) time.Duration { return time.Duration(s.rng.Int64N(int64(d) + 1)) }
 
-// chance is true once in so many times; never in the calm.
-func (s *sim) chance(in int) bool { return !s.calm && s.rng.IntN(in) == 0 }
+// chance is true once in so many times; never in the calm. It is a trouble.
+func (s *sim) chance(in int) bool { return !s.calm && s.rng.IntN(in) == 0 && s.occurs() }
+
+// trouble reports whether something goes wrong as it is about to, and tells of it.
+func (s *sim) trouble(format string, args ...any) bool {
+	if s.calm || !s.occurs() {
+		return false
+	}
+	s.trace(format, args...)
+	return true
+}
+
+// occurs numbers the troubles; one that is spared doesn't happen.
+func (s *sim) occurs() bool {
+	s.troubles++
+	return s.troubles <= s.most && !s.spared[s.troubles]
+}
 
 func (s *sim) trace(format string, args ...any) {
 	if s.tell != nil {
@@ -156,7 +249,7 @@ func (s *sim) trace(format string, args ...any) {
 
 func (s *sim) violate(format string, args ...any) {
 	if s.violation == nil {
-		s.violation = &Violation{s.seed, s.now, fmt.Sprintf(format, args...)}
+		s.violation = &Violation{Seed: s.seed, Troubles: s.troubles, At: s.now, Text: fmt.Sprintf(format, args...)}
 		s.trace("VIOLATION: %s", s.violation.Text)
 	}
 }

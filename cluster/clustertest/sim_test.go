@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,48 +15,59 @@ import (
 )
 
 // CIVITAS_SIM_SCHEDULES says how many schedules are run, CIVITAS_SIM_SEED
-// replays one and prints what happens in it.
+// replays one and prints what happens in it, or in the smallest part of it that
+// violates.
 func TestSimulation(t *testing.T) {
-	if text := os.Getenv("CIVITAS_SIM_SEED"); text != "" {
-		replay(t, text)
+	if seed := number(t, "CIVITAS_SIM_SEED", 0); seed != 0 {
+		replay(t, seed)
 		return
 	}
-	schedules := 200
-	if text := os.Getenv("CIVITAS_SIM_SCHEDULES"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			t.Fatalf("CIVITAS_SIM_SCHEDULES: got %q, want a number", text)
-		}
-		schedules = n
-	}
+	schedules := number(t, "CIVITAS_SIM_SCHEDULES", 100)
 	base := rand.Uint64()
 	began := time.Now()
 	total, violation := simulate(base, schedules, clustertest.Faults{})
 	if violation != nil {
-		t.Fatalf("%v\nreplay it with CIVITAS_SIM_SEED=%d go test -run TestSimulation -v ./cluster/clustertest", violation, violation.Seed)
+		t.Fatalf("%v\nreplay it with CIVITAS_SIM_SEED=%d go test -run TestSimulation$ -v ./cluster/clustertest", violation, violation.Seed)
 	}
 	took := time.Since(began)
 	t.Logf("%d schedules from seed %d in %v, %.0f a minute: %+v", schedules, base, took, float64(schedules)/took.Minutes(), total)
-	if total.Verdicts == 0 || total.Takeovers == 0 || total.Lost == 0 || total.Closed == 0 || total.Starts == 0 {
+	if total.Verdicts == 0 || total.Fast == 0 || total.Takeovers == 0 || total.Lost == 0 || total.Closed == 0 ||
+		total.Starts == 0 || total.Calls == 0 || total.Unknown == 0 {
 		t.Errorf("got %+v, want some of everything: the schedules test nothing", total)
+	}
+	if total.Unchecked > 0 {
+		t.Errorf("got %d histories that could not be checked in time, want none", total.Unchecked)
 	}
 }
 
-func replay(t *testing.T, text string) {
-	seed, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("CIVITAS_SIM_SEED: got %q, want a number", text)
+// number is what an environment variable says.
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
 	}
-	_, violation := clustertest.Simulate(seed, clustertest.Faults{}, func(at time.Duration, what string) {
-		fmt.Fprintf(t.Output(), "%12v %s\n", at, what)
-	})
-	if violation != nil {
-		t.Fatal(violation)
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || n < 1 {
+		t.Fatalf("%s: got %q, want a number", name, text)
 	}
+	return n
+}
+
+func replay(t *testing.T, seed uint64) {
+	t.Helper()
+	tell := func(at time.Duration, what string) { fmt.Fprintf(t.Output(), "%12v %s\n", at, what) }
+	_, violation := clustertest.Simulate(seed, clustertest.Faults{}, nil)
+	if violation == nil {
+		_, _ = clustertest.Simulate(seed, clustertest.Faults{}, tell)
+		return
+	}
+	small := clustertest.Shrink(violation, clustertest.Faults{}, tell)
+	t.Fatalf("%v\nof %d troubles %d are needed: %v", violation, violation.Troubles, violation.Troubles-len(small.Spared), small)
 }
 
 // simulate runs schedules on two goroutines until one is violated.
-func simulate(base uint64, schedules int, f clustertest.Faults) (clustertest.Stats, *clustertest.Violation) {
+func simulate(base, schedules uint64, f clustertest.Faults) (clustertest.Stats, *clustertest.Violation) {
 	var (
 		mu    sync.Mutex
 		total clustertest.Stats
@@ -68,19 +80,14 @@ func simulate(base uint64, schedules int, f clustertest.Faults) (clustertest.Sta
 			for {
 				n := next.Add(1) - 1
 				mu.Lock()
-				stop := found != nil || n >= uint64(schedules)
+				stop := found != nil || n >= schedules
 				mu.Unlock()
 				if stop {
 					return
 				}
 				stats, violation := clustertest.Simulate(base+n, f, nil)
 				mu.Lock()
-				total.Events += stats.Events
-				total.Verdicts += stats.Verdicts
-				total.Takeovers += stats.Takeovers
-				total.Lost += stats.Lost
-				total.Closed += stats.Closed
-				total.Starts += stats.Starts
+				total.Add(stats)
 				if violation != nil && found == nil {
 					found = violation
 				}
@@ -109,36 +116,64 @@ func TestSimulationReplays(t *testing.T) {
 	}
 }
 
-// Each mistake is found, in every one of some runs, within a stated number of
-// schedules. That number is more than twenty times the mean, so that a run
+// What is left of a schedule still violates, with less trouble, and replays.
+func TestShrink(t *testing.T) {
+	t.Parallel()
+	f := clustertest.Faults{GateOff: true}
+	_, violation := simulate(rand.Uint64(), 200, f)
+	if violation == nil {
+		t.Fatal("got no violation to shrink")
+	}
+	var traces [2]strings.Builder
+	for i := range traces {
+		small := clustertest.Shrink(violation, f, func(at time.Duration, what string) { fmt.Fprintln(&traces[i], at, what) })
+		left := violation.Troubles - len(small.Spared)
+		if small.Seed != violation.Seed || left > violation.Troubles/2 {
+			t.Errorf("got %d of %d troubles left, want fewer than half", left, violation.Troubles)
+		}
+		if i == 0 {
+			t.Logf("of %d troubles %d are needed: %v", violation.Troubles, left, small)
+		}
+	}
+	if a, b := traces[0].String(), traces[1].String(); a != b || !strings.Contains(a, "VIOLATION") {
+		t.Errorf("got two traces of %d and %d bytes, want the same one, with the violation", len(a), len(b))
+	}
+}
+
+// Each mistake is found, in every one of CIVITAS_SIM_RUNS runs, within a stated
+// number of schedules. That number is some twenty times the mean, so that a run
 // misses one by chance less than once in 10^8 times.
 func TestPlantedFaultsAreFound(t *testing.T) {
 	t.Parallel()
+	runs := number(t, "CIVITAS_SIM_RUNS", 1)
 	for name, tt := range map[string]struct {
 		faults clustertest.Faults
-		within int
+		within uint64
 	}{
-		"gate off":                              {clustertest.Faults{GateOff: true}, 200},
-		"waiting 12 s, not 15":                  {clustertest.Faults{ShortJudge: true}, 1000},
-		"lease counted from receipt":            {clustertest.Faults{LeaseFromReceipt: true}, 500},
-		"verdict without compare-and-set":       {clustertest.Faults{BlindVerdict: true}, 3000},
+		"gate off":                              {clustertest.Faults{GateOff: true}, 100},
+		"witnesses off":                         {clustertest.Faults{WitnessesOff: true}, 150},
+		"no wait after the events":              {clustertest.Faults{EventAtOnce: true}, 3000},
+		"waiting 12 s, not 15":                  {clustertest.Faults{ShortJudge: true}, 4000},
+		"lease counted from receipt":            {clustertest.Faults{LeaseFromReceipt: true}, 4000},
+		"PONG counted from receipt":             {clustertest.Faults{PongFromReceipt: true}, 4000},
+		"verdict without compare-and-set":       {clustertest.Faults{BlindVerdict: true}, 2000},
 		"a session written by a second process": {clustertest.Faults{SharedSession: true}, 50},
 		"serving after an unknown write":        {clustertest.Faults{ServeUnknown: true}, 50},
+		"fencing off":                           {clustertest.Faults{FencingOff: true}, 150},
+		"state that was read alone":             {clustertest.Faults{UnprovenState: true}, 300},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			runs := 1
-			if os.Getenv("CIVITAS_SIM_SCHEDULES") != "" {
-				runs = 20
-			}
+			var most uint64
 			for range runs {
 				base := rand.Uint64()
 				_, violation := simulate(base, tt.within, tt.faults)
 				if violation == nil {
 					t.Fatalf("got no violation in %d schedules from seed %d, want one", tt.within, base)
 				}
-				t.Logf("found in schedule %d: %v", violation.Seed-base, violation)
+				most = max(most, violation.Seed-base+1)
 			}
+			t.Logf("found in %d of %d runs, within %d schedules at most", runs, runs, most)
 		})
 	}
 }

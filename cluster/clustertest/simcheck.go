@@ -51,7 +51,7 @@ func (s *sim) checkOwned(p *simProc, name string, epoch uint64) {
 func (s *sim) checkEnd(p *simProc, incarnation string, status membership.Status) {
 	r := s.store.last(simKey{'s', incarnation})
 	if status == membership.Died && !r.session.Dead && !r.deleted && !s.faults.SharedSession || status == membership.Left && !r.deleted {
-		s.violate("I4: %s takes %s for ended, whose record is %+v", p.label, incarnation, r)
+		s.violate("I4: %s takes %s for ended, whose record is %s", p.label, incarnation, simKey{'s', incarnation}.describe(r))
 	}
 }
 
@@ -72,11 +72,11 @@ func (s *sim) checkOrder() {
 			case mine:
 				served = epoch == r.seq && r.holder == p.incarnation && p.mayAct()
 			case r.holder == p.incarnation && !r.deleted:
-				s.violate("I5: %s is recorded as owner of %s, and neither serves it nor gives it back: %+v", p.label, name, r)
+				s.violate("I5: %s is recorded as owner of %s, and neither serves it nor gives it back: %s", p.label, name, simKey{'o', name}.describe(r))
 			}
 		}
 		if wanted && !served {
-			s.violate("I5: nobody serves %s, whose record is %+v", name, r)
+			s.violate("I5: nobody serves %s, whose record is %s", name, simKey{'o', name}.describe(r))
 		}
 	}
 }

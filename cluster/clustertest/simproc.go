@@ -32,6 +32,17 @@ type simProc struct {
 	owned    map[string]uint64            // epochs
 	doubtful map[string]*membership.Doubt // names that may be recorded as ours though we do not own them
 	open     bool                         // at the last look
+
+	renewal      *simDriver // of the session
+	inquestOrder []string
+	counters     map[string]*simCounter // of the names owned
+
+	data       *simServer // that the data connection is to
+	dataBad    time.Duration
+	conns      []*simConn // its witnesses
+	testifies  bool       // it has witnesses
+	uninformed bool       // it is told of no ends
+	ends       *membership.Ends
 }
 
 type simInquest struct {
@@ -49,6 +60,8 @@ func (s *sim) startNode(node string, wait time.Duration) {
 			offset: s.upTo(time.Hour), rate: 1 + (s.rng.Float64()*2-1)*membership.Skew,
 			deaf: s.rng.IntN(4) == 0, wants: map[string]bool{},
 			inquests: map[string]*simInquest{}, claiming: map[string]bool{}, owned: map[string]uint64{}, doubtful: map[string]*membership.Doubt{},
+			counters: map[string]*simCounter{}, ends: new(membership.Ends), data: s.servers[s.rng.IntN(len(s.servers))],
+			testifies: s.events && s.rng.IntN(6) > 0, uninformed: !s.events || s.rng.IntN(6) == 0,
 		}
 		if s.faults.SharedSession {
 			p.incarnation = node
@@ -60,6 +73,8 @@ func (s *sim) startNode(node string, wait time.Duration) {
 		s.procs = append(s.procs, p)
 		s.trace("%s starts, its clock at rate %.3f", p.label, p.rate)
 		p.keepSession()
+		p.keepWitnesses()
+		p.keepCalling()
 		p.fate()
 		p.live()
 	})
@@ -96,7 +111,10 @@ func (p *simProc) later(at membership.Time, do func()) {
 
 // mayAct is what an owner asks before each handler.
 func (p *simProc) mayAct() bool {
-	return !p.gone && !p.leaving && (p.session.Open(p.clock()) || p.s.faults.GateOff && p.session.Joined())
+	f := p.s.faults
+	open := p.session.Open(p.clock()) || f.GateOff && p.session.Joined() ||
+		f.WitnessesOff && p.session.Lost() == membership.NotLost && p.clock() < p.session.Lease()
+	return open && !p.gone && !p.leaving
 }
 
 // fate is what happens to the process from outside.
@@ -108,28 +126,53 @@ func (p *simProc) fate() {
 		}
 		switch s.rng.IntN(6) {
 		case 0:
-			s.trace("%s crashes", p.label)
-			p.gone = true
-			s.startNode(p.node, s.upTo(20*time.Second))
-			return
+			if s.trouble("%s crashes", p.label) {
+				p.end()
+				s.startNode(p.node, s.upTo(20*time.Second))
+				return
+			}
 		case 1:
-			s.startNode(p.node, 0) // a second one
+			if s.trouble("%s is started twice", p.node) {
+				s.startNode(p.node, 0)
+			}
 		case 2:
-			p.when(p.leave)
+			if s.trouble("%s is to leave", p.label) {
+				p.when(p.leave)
+			}
 		default:
-			d := s.upTo(30 * time.Second)
-			if s.rng.IntN(2) == 0 { // about as long as it takes to be declared dead
-				d = 10*time.Second + s.upTo(8*time.Second)
-			}
-			if s.rng.IntN(2) == 0 { // between a renewal and its acknowledgement
-				p.freeze = d
-				break
-			}
-			s.trace("%s freezes for %v", p.label, d)
-			p.frozenUntil = s.now + d
+			p.freezeFor(s.frost())
 		}
 		p.fate()
 	})
+}
+
+// frost is how long a process freezes: often about as long as it takes to be
+// declared dead.
+func (s *sim) frost() time.Duration {
+	switch s.rng.IntN(3) {
+	case 0:
+		return s.upTo(30 * time.Second)
+	case 1:
+		return 10*time.Second + s.upTo(8*time.Second)
+	default:
+		return s.upTo(4 * time.Second)
+	}
+}
+
+// freezeFor has the process freeze now, or between its next renewal and the
+// acknowledgement.
+func (p *simProc) freezeFor(d time.Duration) {
+	if p.s.rng.IntN(2) == 0 {
+		p.freeze = d
+	} else if p.s.trouble("%s freezes for %v", p.label, d) {
+		p.frozenUntil = p.s.now + d
+	}
+}
+
+// end is the end of the process, however it comes.
+func (p *simProc) end() {
+	p.gone = true
+	p.hangUp()
 }
 
 // die ends a process that has learned that it may act no more.
@@ -138,7 +181,7 @@ func (p *simProc) die(why string) {
 		return
 	}
 	p.s.trace("%s ends: %s", p.label, why)
-	p.gone = true
+	p.end()
 	for _, other := range p.s.procs {
 		if other != p && other.node == p.node && !other.gone {
 			return // there is another process of the node
@@ -151,29 +194,11 @@ func (p *simProc) die(why string) {
 func (p *simProc) live() {
 	wait := 50*time.Millisecond + p.s.upTo(3*time.Second)
 	p.s.after(wait, func() {
-		p.when(func() {
-			p.handle()
-			p.act()
-		})
+		p.when(p.act)
 		if !p.gone {
 			p.live()
 		}
 	})
-}
-
-// handle starts a handler of each name the process may act for.
-func (p *simProc) handle() {
-	for _, name := range simNames {
-		epoch, mine := p.owned[name]
-		if !mine || !p.mayAct() {
-			continue
-		}
-		p.s.stats.Starts++
-		if latest := p.s.starts[name]; epoch < latest {
-			p.s.violate("I3: %s starts a handler of %s in epoch %d after one of epoch %d", p.label, name, epoch, latest)
-		}
-		p.s.starts[name] = max(epoch, p.s.starts[name])
-	}
 }
 
 func (p *simProc) act() {
@@ -191,7 +216,7 @@ func (p *simProc) act() {
 		switch _, mine := p.owned[name]; {
 		case mine && p.s.chance(30):
 			p.release(name)
-		case p.doubtful[name] != nil && !p.claiming[name]:
+		case p.doubtful[name] != nil && !p.claiming[name] && (!p.wants[name] || p.s.rng.IntN(2) == 0):
 			p.settle(name)
 		case !mine && p.wants[name]:
 			p.claim(simKey{'o', name})
@@ -202,9 +227,10 @@ func (p *simProc) act() {
 func (p *simProc) keepSession() {
 	m := p.session
 	d := &simDriver{p: p, key: simKey{'s', p.incarnation}}
+	p.renewal = d
 	d.next = func(now membership.Time) membership.Step { return m.Next(now) }
 	d.value = func(step membership.Step) simRecord {
-		return simRecord{session: membership.Content{Nonce: step.Nonce}}
+		return simRecord{session: membership.Content{Nonce: step.Nonce, Witnesses: step.Witnesses}}
 	}
 	d.result = func(now membership.Time, step membership.Step, r membership.Result) {
 		if p.s.faults.LeaseFromReceipt && step.Do != membership.Get {
@@ -236,7 +262,7 @@ func (p *simProc) claim(k simKey) {
 		d.ended = true
 		delete(p.claiming, k.name)
 		if (m.Unknown() || d.busy) && k.kind == 'o' {
-			p.doubtful[k.name] = &membership.Doubt{}
+			p.doubtful[k.name] = p.doubtful[k.name].With(m.Expect())
 		}
 	}
 	p.cancels = append(p.cancels, func() {
@@ -251,7 +277,7 @@ func (p *simProc) claim(k simKey) {
 			return
 		}
 		delete(p.doubtful, k.name)
-		p.owned[k.name] = epoch
+		p.serve(k.name, epoch)
 		p.s.trace("%s owns %s, epoch %d", p.label, k.name, epoch)
 		p.s.checkOwned(p, k.name, epoch)
 	}
@@ -296,9 +322,9 @@ func (p *simProc) claim(k simKey) {
 // release gives a name back.
 func (p *simProc) release(name string) {
 	epoch := p.owned[name]
-	delete(p.owned, name)
+	p.disown(name)
 	p.s.trace("%s releases %s", p.label, name)
-	p.doubtful[name] = &membership.Doubt{}
+	p.doubtful[name] = p.doubtful[name].With(epoch)
 	p.claiming[name] = true
 	p.giveBack(simKey{'o', name}, membership.NewRelease(p.incarnation, epoch), func() {
 		delete(p.claiming, name)
@@ -312,7 +338,7 @@ func (p *simProc) settle(name string) {
 	m := membership.NewRelease(p.incarnation, 0)
 	p.giveBack(simKey{'o', name}, m, func() {
 		delete(p.claiming, name)
-		if p.doubtful[name].Settled(p.clock(), m.Proven(), p.s.timing.Judge) {
+		if p.doubtful[name].Settled(p.clock(), m, p.s.timing.Judge) {
 			delete(p.doubtful, name)
 		}
 	})
@@ -340,7 +366,7 @@ func (p *simProc) leave() {
 	left := len(simNames)
 	for _, name := range simNames {
 		epoch := p.owned[name]
-		delete(p.owned, name)
+		p.disown(name)
 		p.giveBack(simKey{'o', name}, membership.NewRelease(p.incarnation, epoch), func() {
 			if left--; left > 0 {
 				return
@@ -359,8 +385,9 @@ func (p *simProc) inquire(incarnation string, answer func(membership.Status)) {
 		m := membership.NewInquest(p.s.timing, "")
 		q = &simInquest{machine: m, driver: &simDriver{p: p, key: simKey{'s', incarnation}}}
 		p.inquests[incarnation] = q
+		p.inquestOrder = append(p.inquestOrder, incarnation)
 		d := q.driver
-		d.next = func(now membership.Time) membership.Step { return m.Next(now, p.session.Standing(now)) }
+		d.next = func(now membership.Time) membership.Step { return m.Next(now, p.session.Standing(now), p.ends) }
 		d.value = func(membership.Step) simRecord {
 			return simRecord{session: membership.Content{Nonce: p.nonce(), Dead: true}}
 		}
@@ -369,6 +396,9 @@ func (p *simProc) inquire(incarnation string, answer func(membership.Status)) {
 			p.s.checkEnd(p, incarnation, m.Status(now))
 			if step.Do == membership.Update && r.Outcome == membership.OK {
 				p.s.stats.Verdicts++
+				if _, all := p.ends.Last(m.Witnesses()); all {
+					p.s.stats.Fast++
+				}
 			}
 			q.tell(p.clock())
 		}
@@ -398,7 +428,7 @@ func (p *simProc) copied(k simKey, r simRecord) {
 	case k.kind == 'o':
 		if epoch, mine := p.owned[k.name]; mine && r.seq > epoch && !p.s.faults.ServeUnknown {
 			p.s.trace("%s sees that %s is not its own", p.label, k.name)
-			delete(p.owned, k.name)
+			p.disown(k.name)
 		}
 	case k.name == p.incarnation && r.session.Dead:
 		p.session.Saw(r.seq, r.session)
@@ -468,28 +498,35 @@ func (d *simDriver) send(step membership.Step) {
 	if d.value != nil {
 		write = d.value(step)
 	}
-	finish := func(r membership.Result) {
+	p.op(d.key, step, write, func(r membership.Result) {
 		if !d.busy || d.ended {
 			return
 		}
 		d.busy = false
 		d.result(p.clock(), step, r)
 		d.step()
+	})
+	if p.freeze > 0 && d.key.name == p.incarnation && !p.s.calm {
+		if p.s.trouble("%s freezes for %v, just after a renewal", p.label, p.freeze) {
+			p.frozenUntil = p.s.now + p.freeze
+		}
+		p.freeze = 0
 	}
+}
+
+// op does one operation on the store. done is called once, with an unknown
+// outcome if there is none for some time.
+func (p *simProc) op(k simKey, step membership.Step, write simRecord, done func(membership.Result)) {
 	pending := true
 	once := func(r membership.Result) {
 		p.when(func() {
 			if pending {
 				pending = false
-				finish(r)
+				done(r)
 			}
 		})
 	}
-	p.s.store.do(d.key, step, write, once)
-	if p.freeze > 0 && d.key.name == p.incarnation && !p.s.calm {
-		p.s.trace("%s freezes for %v, just after a renewal", p.label, p.freeze)
-		p.frozenUntil, p.freeze = p.s.now+p.freeze, 0
-	}
+	p.s.store.do(p, k, step, write, once)
 	p.later(p.clock()+p.s.timing.Lease/6, func() {
 		outcome := membership.Unknown
 		if step.Do == membership.Get {

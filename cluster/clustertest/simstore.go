@@ -1,6 +1,7 @@
 package clustertest
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/civitas-go/civitas/internal/membership"
@@ -19,22 +20,25 @@ type simRecord struct {
 	deleted bool
 	session membership.Content
 	holder  string // of an own or a node record
+	count   int    // of a state record
+	epoch   uint64 // in which that was written
 }
 
 // simStore has the records as the store would: one true history. What goes
 // wrong is on the ways to it and back.
 type simStore struct {
-	s       *sim
-	seq     uint64
-	records map[simKey][]simRecord // every version, oldest first
-	away    bool
-	flaky   int // one in so many messages is lost or late
-	deaf    int // one in so many copies is
-	stale   int // one in so many reads is
+	s         *sim
+	seq       uint64
+	records   map[simKey][]simRecord // every version, oldest first
+	elections int                    // under way
+	epochs    map[string]uint64      // in which states were written last
+	flaky     int                    // one in so many messages is lost or late
+	deaf      int                    // one in so many copies is
+	stale     int                    // one in so many reads is
 }
 
 func newSimStore(s *sim) *simStore {
-	st := &simStore{s: s, records: map[simKey][]simRecord{}}
+	st := &simStore{s: s, records: map[simKey][]simRecord{}, epochs: map[string]uint64{}}
 	some := []int{3, 10, 50, 1000}
 	st.flaky, st.deaf, st.stale = some[s.rng.IntN(4)], some[s.rng.IntN(4)], some[s.rng.IntN(4)]
 	return st
@@ -47,14 +51,28 @@ func (st *simStore) trouble() {
 		if s.calm {
 			return
 		}
-		st.away = true
-		s.trace("the store is away")
-		s.after(4*time.Second+s.upTo(5*time.Second), func() {
-			st.away = false
-			s.trace("the store is back")
-			st.trouble()
-		})
+		if s.trouble("the store's leader is lost") {
+			st.election()
+		}
+		st.trouble()
 	})
+}
+
+// election has the store away for some seconds.
+func (st *simStore) election() {
+	st.elections++
+	st.s.after(4*time.Second+st.s.upTo(5*time.Second), func() { st.elections-- })
+}
+
+// away: there is no leader, or no server to be it.
+func (st *simStore) away() bool {
+	up := 0
+	for _, v := range st.s.servers {
+		if v.up {
+			up++
+		}
+	}
+	return st.elections > 0 || 2*up <= len(st.s.servers)
 }
 
 func (st *simStore) last(k simKey) simRecord {
@@ -64,11 +82,28 @@ func (st *simStore) last(k simKey) simRecord {
 	return simRecord{deleted: true}
 }
 
-// do carries one operation to the store and its result back, or either not.
-// done is called once at most, never after the writer's patience has ended.
-func (st *simStore) do(k simKey, step membership.Step, write simRecord, done func(membership.Result)) {
+// do carries one operation of a process to the store and its result back, or
+// either not. done is called once at most, never after the writer's patience
+// has ended.
+func (st *simStore) do(p *simProc, k simKey, step membership.Step, write simRecord, done func(membership.Result)) {
 	s := st.s
-	if found := st.last(k); step.Do == membership.Create && found.deleted {
+	if !p.data.up {
+		s.after(s.wire(), func() { done(membership.Result{Outcome: membership.Unavailable}) })
+		return
+	}
+	via := p.data
+	reply := done
+	done = func(r membership.Result) {
+		if via.reaches(nil) {
+			s.carry(p, via, false, 0, func() { reply(r) })
+		}
+	}
+	arrive := func() {
+		if via.reaches(nil) {
+			st.arrive(k, step, write, done)
+		}
+	}
+	if found := st.last(k); step.Do == membership.Create && found.deleted && k.kind != 't' {
 		step.Expect = found.seq // a Create expects what it found
 	}
 	if s.chance(st.flaky * 4) {
@@ -76,7 +111,7 @@ func (st *simStore) do(k simKey, step membership.Step, write simRecord, done fun
 		return
 	}
 	if write.session.Dead && s.chance(3) { // a late verdict may meet a renewal
-		s.after(s.upTo(4*time.Second), func() { st.arrive(k, step, write, done) })
+		s.after(s.upTo(4*time.Second), arrive)
 		return
 	}
 	if s.chance(st.flaky) && step.Do != membership.Get {
@@ -84,13 +119,13 @@ func (st *simStore) do(k simKey, step membership.Step, write simRecord, done fun
 		case 0:
 			return // it never arrives
 		case 1: // it arrives late, perhaps after its writer has given up
-			s.after(s.upTo(s.upTo(20*time.Second)), func() { st.arrive(k, step, write, done) })
+			s.after(s.upTo(s.upTo(20*time.Second)), arrive)
 			return
 		default: // it is done, the acknowledgement never arrives
-			done = func(membership.Result) {}
+			reply = func(membership.Result) {}
 		}
 	}
-	s.after(s.wire(), func() { st.arrive(k, step, write, done) })
+	s.carry(p, via, true, s.wire(), arrive)
 }
 
 // wire is the time of one message.
@@ -105,7 +140,7 @@ func (s *sim) wire() time.Duration {
 
 func (st *simStore) arrive(k simKey, step membership.Step, write simRecord, done func(membership.Result)) {
 	s := st.s
-	if st.away {
+	if st.away() {
 		if step.Do != membership.Get && s.rng.IntN(3) == 0 { // it waits for the new leader
 			s.after(s.upTo(9*time.Second), func() { st.arrive(k, step, write, done) })
 		}
@@ -118,6 +153,9 @@ func (st *simStore) arrive(k simKey, step membership.Step, write simRecord, done
 // apply is what the store does with an operation.
 func (st *simStore) apply(k simKey, step membership.Step, write simRecord) membership.Result {
 	current := st.last(k)
+	if k.kind == 't' && step.Do != membership.Get {
+		return st.applyState(k, step, write)
+	}
 	switch step.Do {
 	case membership.Get:
 		return st.read(k, current)
@@ -137,10 +175,14 @@ func (st *simStore) apply(k simKey, step membership.Step, write simRecord) membe
 		}
 		write = simRecord{deleted: true}
 	}
+	return st.accept(k, write)
+}
+
+func (st *simStore) accept(k simKey, write simRecord) membership.Result {
 	st.seq++
 	write.at, write.seq = st.s.now, st.seq
 	st.records[k] = append(st.records[k], write)
-	st.s.trace("store: %c.%s = %+v", k.kind, k.name, write)
+	st.s.trace("store: %v", k.describe(write))
 	for _, p := range st.s.procs {
 		st.copyTo(p, k, write)
 	}
@@ -168,12 +210,29 @@ func (st *simStore) read(k simKey, found simRecord) membership.Result {
 // copyTo sends the copy of an accepted write to a process, or loses it.
 func (st *simStore) copyTo(p *simProc, k simKey, r simRecord) {
 	s := st.s
-	if k.kind == 'n' || s.chance(st.deaf) || p.deaf && !s.calm {
+	if k.kind == 'n' || k.kind == 't' || s.chance(st.deaf) || p.deaf && !s.calm {
 		return
 	}
 	wait := s.wire()
 	if s.chance(st.deaf) {
 		wait = s.upTo(10 * time.Second)
 	}
-	s.after(wait, func() { p.when(func() { p.copied(k, r) }) })
+	s.toProc(nil, p, wait, func() { p.copied(k, r) })
+}
+
+func (k simKey) String() string { return fmt.Sprintf("%c.%s", k.kind, k.name) }
+
+func (k simKey) describe(r simRecord) string {
+	switch {
+	case r.deleted:
+		return fmt.Sprintf("%v = %d, deleted", k, r.seq)
+	case k.kind == 's' && r.session.Dead:
+		return fmt.Sprintf("%v = %d, dead", k, r.seq)
+	case k.kind == 's':
+		return fmt.Sprintf("%v = %d, %s, witnesses %v", k, r.seq, r.session.Nonce, r.session.Witnesses)
+	case k.kind == 't':
+		return fmt.Sprintf("%v = %d, count %d in epoch %d", k, r.seq, r.count, r.epoch)
+	default:
+		return fmt.Sprintf("%v = %d, %s", k, r.seq, r.holder)
+	}
 }

@@ -22,6 +22,7 @@ type Claim struct {
 	again   Time
 	unknown bool   // a write's outcome is, and none was acknowledged since
 	seq     uint64 // of the record that was read; then of the one that was written
+	expect  uint64 // by the last Update
 	holder  string // whom it names
 	from    string // the holder that was succeeded
 }
@@ -51,6 +52,7 @@ func (c *Claim) Next(now Time) Step {
 	case reading:
 		return Step{Do: Get}
 	case updating:
+		c.expect = c.seq
 		return Step{Do: Update, Expect: c.seq}
 	case asking:
 		return Step{Do: Ask, Holder: c.holder}
@@ -115,6 +117,9 @@ func (c *Claim) Refused() (seq uint64, holder string, ok bool) {
 
 // From is the ended incarnation that had the record before; empty for none.
 func (c *Claim) From() string { return c.from }
+
+// Expect is the sequence that the last Update expects, 0 if there was none: see [Doubt].
+func (c *Claim) Expect() uint64 { return c.expect }
 
 // Unknown reports that the record may be this incarnation's, or may become so,
 // although the claim has not been acknowledged.

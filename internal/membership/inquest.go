@@ -52,8 +52,9 @@ func NewInquest(t Timing, embedded string) *Inquest {
 }
 
 // Next is what the inquest wants done now: it reads while it hears nothing, and
-// declares dead, by an Update of the very version that was silent.
-func (q *Inquest) Next(now Time, own Standing) Step {
+// declares dead, by an Update of the very version that was silent, or whose
+// witnesses have all ended. ends is what this process knows of that.
+func (q *Inquest) Next(now Time, own Standing, ends *Ends) Step {
 	switch {
 	case q.end.Ended():
 		return Step{Do: Done}
@@ -63,7 +64,7 @@ func (q *Inquest) Next(now Time, own Standing) Step {
 		return Step{Do: Get}
 	case q.prove:
 		return Step{Do: Delete}
-	case q.due(now, own):
+	case q.due(now, own, ends):
 		return Step{Do: Update, Expect: q.seq}
 	case now >= q.readAt():
 		return Step{Do: Get}
@@ -72,15 +73,22 @@ func (q *Inquest) Next(now Time, own Standing) Step {
 	if silent := q.since + q.timing.Judge; silent > now {
 		at = min(at, silent)
 	}
+	if last, all := ends.Last(q.content.Witnesses); all {
+		at = min(at, last+q.timing.Event)
+	}
 	return Step{Do: Wait, At: at}
 }
 
-// due reports whether the session may be declared dead.
-func (q *Inquest) due(now Time, own Standing) bool {
-	if !q.seen || !own.Open {
+// due reports whether the session may be declared dead. That its witnesses have
+// ended is true whoever says so, so it takes no standing.
+func (q *Inquest) due(now Time, own Standing, ends *Ends) bool {
+	if !q.seen {
 		return false
 	}
-	return own.Good && now-q.since >= q.timing.Judge || q.orphaned()
+	if last, all := ends.Last(q.content.Witnesses); all && now-last >= q.timing.Event {
+		return true
+	}
+	return own.Open && (own.Good && now-q.since >= q.timing.Judge || q.orphaned())
 }
 
 // orphaned reports that the NATS server inside the session's process has ended,
@@ -141,6 +149,9 @@ func (q *Inquest) Saw(now Time, seq uint64, c Content, watched bool) {
 	q.seq, q.content, q.seen, q.since = seq, c, true, now
 	q.prove = false
 }
+
+// Witnesses are those of the version that was seen last.
+func (q *Inquest) Witnesses() Witnesses { return q.content.Witnesses }
 
 // Gone takes word of a deletion, which is then read.
 func (q *Inquest) Gone() { q.mustRead = true }

@@ -140,7 +140,10 @@ func TestStandingNeedsThreeGoodSeconds(t *testing.T) {
 	good(9*s+ms, true)
 }
 
-var fit = membership.Standing{Open: true, Good: true}
+var (
+	fit    = membership.Standing{Open: true, Good: true}
+	nobody = new(membership.Ends) // has ended
+)
 
 func newInquest(embedded string) *membership.Inquest {
 	return membership.NewInquest(membership.Timing{}.WithDefaults(), embedded)
@@ -153,26 +156,26 @@ func read(m *membership.Inquest, now time.Duration, r membership.Result) {
 func TestInquestDeclaresDeadAfterSilence(t *testing.T) {
 	t.Parallel()
 	m := newInquest("")
-	wantStep(t, m.Next(0, fit), membership.Step{Do: membership.Get})
+	wantStep(t, m.Next(0, fit, nobody), membership.Step{Do: membership.Get})
 	same := membership.Result{Seq: 5, Session: membership.Content{Nonce: "a"}}
 	for now := time.Duration(0); now < 15*s; now += s {
 		read(m, now, same)
 	}
 	read(m, 15*s-1, same)
-	if step := m.Next(15*s-1, fit); step.Do != membership.Wait {
+	if step := m.Next(15*s-1, fit, nobody); step.Do != membership.Wait {
 		t.Errorf("just before 15s: got %+v, want to wait", step)
 	}
 	for _, own := range []membership.Standing{{Open: true}, {Good: true}} {
-		if step := m.Next(15*s, own); step.Do == membership.Update {
+		if step := m.Next(15*s, own, nobody); step.Do == membership.Update {
 			t.Errorf("with standing %+v: got a verdict, want none", own)
 		}
 	}
-	wantStep(t, m.Next(15*s, fit), membership.Step{Do: membership.Update, Expect: 5})
+	wantStep(t, m.Next(15*s, fit, nobody), membership.Step{Do: membership.Update, Expect: 5})
 	m.Result(15*s, membership.Step{Do: membership.Update}, membership.Result{Outcome: membership.Unknown})
 	if m.Status(16 * s).Ended() {
 		t.Error("after a verdict with unknown outcome: got ended, want not")
 	}
-	wantStep(t, m.Next(16*s, fit), membership.Step{Do: membership.Get})
+	wantStep(t, m.Next(16*s, fit, nobody), membership.Step{Do: membership.Get})
 	read(m, 16*s, membership.Result{Seq: 6, Session: membership.Content{Dead: true}})
 	if got := m.Status(16 * s); got != membership.Died {
 		t.Errorf("after it was read dead: got %v, want died", got)
@@ -191,29 +194,29 @@ func TestInquestSeesLife(t *testing.T) {
 		t.Errorf("after a change: got %v, want that it lives", got)
 	}
 	read(m, 15*s, membership.Result{Seq: 5}) // an old state
-	if step := m.Next(20*s, fit); step.Do == membership.Update {
+	if step := m.Next(20*s, fit, nobody); step.Do == membership.Update {
 		t.Errorf("6s after a change: got a verdict, want none")
 	}
 	if got := m.Status(20 * s); got != membership.Unsure {
 		t.Errorf("6s after a change: got %v, want unsure", got)
 	}
-	wantStep(t, m.Next(29*s, fit), membership.Step{Do: membership.Update, Expect: 6})
+	wantStep(t, m.Next(29*s, fit, nobody), membership.Step{Do: membership.Update, Expect: 6})
 }
 
 func TestInquestProvesAbsence(t *testing.T) {
 	t.Parallel()
 	m := newInquest("")
 	read(m, 0, membership.Result{Outcome: membership.NotFound})
-	wantStep(t, m.Next(0, fit), membership.Step{Do: membership.Delete})
+	wantStep(t, m.Next(0, fit, nobody), membership.Step{Do: membership.Delete})
 	m.Result(0, membership.Step{Do: membership.Delete}, membership.Result{Outcome: membership.Conflict}) // the read was stale
-	wantStep(t, m.Next(0, fit), membership.Step{Do: membership.Get})
+	wantStep(t, m.Next(0, fit, nobody), membership.Step{Do: membership.Get})
 	read(m, 0, membership.Result{Outcome: membership.NotFound, Seq: 9})
 	if got := m.Status(0); got != membership.Left {
 		t.Errorf("after its deletion was read: got %v, want left", got)
 	}
 	m = newInquest("")
 	read(m, 0, membership.Result{Outcome: membership.NotFound})
-	m.Result(0, m.Next(0, fit), membership.Result{})
+	m.Result(0, m.Next(0, fit, nobody), membership.Result{})
 	if got := m.Status(0); got != membership.Left {
 		t.Errorf("after absence was proven: got %v, want left", got)
 	}
@@ -229,10 +232,10 @@ func TestInquestOfAnEmbeddedServersNode(t *testing.T) {
 	} {
 		m := newInquest(tt.own)
 		read(m, 0, membership.Result{Seq: 5, Session: membership.Content{Embedded: tt.other}})
-		if got := m.Next(0, membership.Standing{Open: true}).Do == membership.Update; got != tt.atOnce {
+		if got := m.Next(0, membership.Standing{Open: true}, nobody).Do == membership.Update; got != tt.atOnce {
 			t.Errorf("judge with %q, session with %q: got verdict %v, want %v", tt.own, tt.other, got, tt.atOnce)
 		}
-		if m.Next(0, membership.Standing{}).Do == membership.Update {
+		if m.Next(0, membership.Standing{}, nobody).Do == membership.Update {
 			t.Error("with a closed gate: got a verdict, want none")
 		}
 	}
@@ -241,13 +244,51 @@ func TestInquestOfAnEmbeddedServersNode(t *testing.T) {
 func TestTimingDefaults(t *testing.T) {
 	t.Parallel()
 	got := membership.Timing{Lease: 2 * s}.WithDefaults()
-	want := membership.Timing{Lease: 2 * s, Renew: 2 * s / 12, Judge: 2500 * ms, Standing: 3 * (2 * s / 12)}
+	want := membership.Timing{
+		Lease: 2 * s, Renew: 2 * s / 12, Judge: 2500 * ms, Standing: 3 * (2 * s / 12),
+		Ping: 200 * ms, Pong: 600 * ms, Event: 700 * ms,
+	}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	for _, tt := range []membership.Timing{{}, {Lease: 2 * s}, {Renew: 100 * ms}} {
+	for _, tt := range []membership.Timing{{}, {Lease: 2 * s}, {Renew: 100 * ms}, {Ping: 100 * ms}} {
 		if err := tt.WithDefaults().Check(); err != nil {
 			t.Errorf("%+v: got %v, want nil", tt, err)
+		}
+	}
+}
+
+// A write that may still arrive is feared until the record has passed what it
+// expects, however long that takes.
+func TestDoubt(t *testing.T) {
+	t.Parallel()
+	reads := func(seq uint64) *membership.Release {
+		m := membership.NewRelease("me", 0)
+		m.Result(0, m.Next(0), membership.Result{Seq: seq, Holder: "other"})
+		return m
+	}
+	proven := membership.NewRelease("me", 0)
+	proven.Result(0, proven.Next(0), membership.Result{Outcome: membership.NotFound, Seq: 3})
+	proven.Result(0, proven.Next(0), membership.Result{})
+
+	var d *membership.Doubt
+	d = d.With(7).With(5)
+	for _, tt := range []struct {
+		now     time.Duration
+		release *membership.Release
+		want    bool
+	}{
+		{0, reads(7), false},
+		{60 * s, reads(7), false}, // the record of an ended owner, which the write is to replace
+		{61 * s, reads(8), false}, // it is refused, unless that read is of an older state
+		{62 * s, reads(6), false},
+		{63 * s, reads(8), false},
+		{77 * s, reads(8), false},
+		{78 * s, reads(8), true},
+		{0, proven, true},
+	} {
+		if got := d.Settled(tt.now, tt.release, 15*s); got != tt.want {
+			t.Errorf("at %v: got settled %v, want %v", tt.now, got, tt.want)
 		}
 	}
 }

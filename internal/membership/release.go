@@ -61,7 +61,7 @@ func (r *Release) Result(now Time, step Step, res Result) {
 			r.phase = looking
 		}
 	case step.Do == Get && res.Outcome == OK && res.Holder != r.self:
-		r.phase = released
+		r.phase, r.seq = released, res.Seq
 	case step.Do == Get:
 		r.phase, r.seq = deleting, res.Seq
 	case res.Outcome == OK || r.exact:
@@ -76,18 +76,39 @@ func (r *Release) Result(now Time, step Step, res Result) {
 func (r *Release) Proven() bool { return r.proven }
 
 // Doubt is about a name that may be recorded as this incarnation's though it
-// does not own it: a write of its was never acknowledged. The zero value is a
-// fresh one.
+// does not own it: a write of its was never acknowledged, and may arrive at any
+// time.
 type Doubt struct {
+	// Expect is the highest sequence that such a write expects: it is refused
+	// once the record has a higher one. 0 if it expects that there is none.
+	Expect uint64
+
 	read  bool
 	since Time
 }
 
+// With is the doubt about one more such write; d may be nil.
+func (d *Doubt) With(expect uint64) *Doubt {
+	if d != nil {
+		expect = max(expect, d.Expect)
+	}
+	return &Doubt{Expect: expect}
+}
+
 // Settled takes the end of a [Release] and reports whether the doubt is over:
-// the release was proven, or reads have said the same for as long as sure.
-func (d *Doubt) Settled(now Time, proven bool, sure Time) bool {
+// the release was proven, or it has read the record past what the write
+// expects, and reads have said so for as long as sure. (A read that is older
+// than the write may show a record that was gone when a Create was sent.)
+func (d *Doubt) Settled(now Time, r *Release, sure Time) bool {
+	if r.proven {
+		return true
+	}
+	if r.seq <= d.Expect {
+		d.read = false
+		return false
+	}
 	if !d.read {
 		d.read, d.since = true, now
 	}
-	return proven || now-d.since >= sure
+	return now-d.since >= sure
 }

@@ -1,17 +1,17 @@
 package membership
 
 // Session is a node's own session: the record that says it lives, renewed by
-// compare-and-set, and the lease that each acknowledged renewal gives.
+// compare-and-set, the lease that each acknowledged renewal gives, and the
+// witnesses that it names.
 //
 //	          Create acknowledged             read: dead, gone, or another's
 //	joining ─────────────────────▶ alive ──────────────────────────────────▶ lost
 //	                               │  ▲
-//	       no acknowledgement for  │  │ acknowledged
-//	       as long as the lease    ▼  │
+//	 no acknowledgement for a lease,  │ both again
+//	 or no PONG of a witness named ▼  │
 //	                              closed
 //
-// Open tells alive from closed; a closed session is open again with the next
-// acknowledgement. Lost is final.
+// Open tells alive from closed. Lost is final.
 type Session struct {
 	timing Timing
 	nonce  func() string
@@ -21,6 +21,8 @@ type Session struct {
 	next  string // the nonce of the version to come
 	until Time   // the lease's end
 	lost  Reason
+
+	witnesses testimony
 
 	sent     Time // when the write under way, or the last one, was sent
 	again    Time // not before then is anything sent
@@ -71,13 +73,20 @@ func (s *Session) Next(now Time) Step {
 		return Step{Do: Wait, At: s.again}
 	case s.mustRead:
 		return Step{Do: Get}
-	case s.seq == 0:
-		s.sent = now
-		return Step{Do: Create, Nonce: s.next}
 	default:
-		s.sent = now
-		return Step{Do: Update, Expect: s.seq, Nonce: s.next}
+		return s.write(now)
 	}
+}
+
+// write is the next version: none of the witnesses that count is missing in it.
+func (s *Session) write(now Time) Step {
+	s.sent = now
+	step := Step{Do: Create, Nonce: s.next, Witnesses: s.witnesses.current()}
+	if s.seq > 0 {
+		step.Do, step.Expect = Update, s.seq
+	}
+	s.witnesses.sent(step.Witnesses)
+	return step
 }
 
 // Result tells what came of the step before.
@@ -93,7 +102,11 @@ func (s *Session) Result(now Time, step Step, r Result) {
 	case OK:
 		s.adopt(r.Seq, s.next)
 		s.until = max(s.until, s.sent+s.timing.Lease)
+		s.witnesses.acknowledged(step.Witnesses)
 		s.again = s.sent + s.timing.Renew
+		if s.witnesses.current() != step.Witnesses {
+			s.rename(now)
+		}
 		s.prove(now)
 		return
 	case Unknown:
@@ -172,15 +185,20 @@ func (s *Session) prove(now Time) {
 // retry is the pause after what was refused at once.
 func (s *Session) retry() Time { return s.timing.Renew / 4 }
 
-// Until is the end of the lease: the session is open before it.
+// Until is when the session closes: with its lease, or with the last PONG of
+// its witnesses if it names any.
 func (s *Session) Until() Time {
 	if s.lost != NotLost {
 		return 0
 	}
-	return s.until
+	return s.witnesses.limit(s.until)
 }
 
-// Open reports whether the lease holds.
+// Lease is until when the last acknowledged renewal holds, whatever the
+// witnesses say.
+func (s *Session) Lease() Time { return s.until }
+
+// Open reports whether this incarnation may act.
 func (s *Session) Open(now Time) bool { return now < s.Until() }
 
 // Joined reports whether the record has been acknowledged.

@@ -33,8 +33,9 @@ type Step struct {
 	Do     Do
 	At     Time
 	Expect uint64
-	// Nonce is for a session's own record, to be written into it.
-	Nonce string
+	// Nonce and Witnesses are for a session's own record, to be written into it.
+	Nonce     string
+	Witnesses Witnesses
 	// Holder is the incarnation that Ask is about.
 	Holder string
 }
@@ -72,6 +73,8 @@ type Content struct {
 	Nonce string
 	// Dead is final.
 	Dead bool
+	// Witnesses are the connections whose ends mean the incarnation's.
+	Witnesses Witnesses
 	// Embedded is the id of the NATS server in that process, which alone had
 	// the cluster's records; empty if there is none.
 	Embedded string

@@ -17,39 +17,56 @@ type Timing struct {
 	Judge time.Duration
 	// Standing is for how long a judge's own writes must have succeeded. Default 3 s.
 	Standing time.Duration
+
+	// Ping is the time between two PINGs to a witness. Default 200 ms.
+	Ping time.Duration
+	// Pong is how long a witness's answer holds, counted from when its PING was
+	// sent. Default 3 times Ping.
+	Pong time.Duration
+	// Event is how long after the last of its witnesses' ends was told a session
+	// is declared dead. Default 7/6 of Pong.
+	Event time.Duration
 }
 
 // Skew is by how much the clock of any node may be fast or slow.
-const Skew = 0.08
+const Skew = 0.075
 
 // WithDefaults fills in.
 func (t Timing) WithDefaults() Timing {
-	if t == (Timing{}) {
-		return Timing{Lease: 12 * time.Second, Renew: time.Second, Judge: 15 * time.Second, Standing: 3 * time.Second}
-	}
-	if t.Lease == 0 {
-		t.Lease = 12 * time.Second
-	}
-	if t.Renew == 0 {
-		t.Renew = t.Lease / 12
-	}
-	if t.Judge == 0 {
-		t.Judge = t.Lease * 5 / 4
-	}
-	if t.Standing == 0 {
-		t.Standing = 3 * t.Renew
-	}
+	t.Lease = or(t.Lease, 12*time.Second)
+	t.Renew = or(t.Renew, t.Lease/12)
+	t.Judge = or(t.Judge, t.Lease*5/4)
+	t.Standing = or(t.Standing, 3*t.Renew)
+	t.Ping = or(t.Ping, 200*time.Millisecond)
+	t.Pong = or(t.Pong, 3*t.Ping)
+	t.Event = or(t.Event, t.Pong*7/6)
 	return t
 }
 
+func or(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
+}
+
+// Silence is how long a witness may owe a PONG before it is given up: closed,
+// and pinged no more, so that its server notices too.
+func (t Timing) Silence() time.Duration { return 5 * t.Ping }
+
 // Check refuses times with which two could own a name, or nobody keep one.
 func (t Timing) Check() error {
-	if t.Renew <= 0 || t.Lease <= 0 || t.Judge <= 0 || t.Standing <= 0 {
-		return fmt.Errorf("lease %v, renew %v, judge %v, standing %v: each must be more than 0", t.Lease, t.Renew, t.Judge, t.Standing)
+	for _, wait := range []time.Duration{t.Renew, t.Lease, t.Judge, t.Standing, t.Ping, t.Pong, t.Event} {
+		if wait <= 0 {
+			return fmt.Errorf("lease %v, renew %v, judge %v, standing %v, ping %v, pong %v, event %v: each must be more than 0",
+				t.Lease, t.Renew, t.Judge, t.Standing, t.Ping, t.Pong, t.Event)
+		}
 	}
-	if least := leastWait(t.Lease); t.Judge < least {
-		return fmt.Errorf("judge %v is too short for a lease of %v: with clocks up to %v%% fast or slow it must be %v at least",
-			t.Judge, t.Lease, 100*Skew, least)
+	if err := outlasts("judge", t.Judge, "a lease", t.Lease); err != nil {
+		return err
+	}
+	if err := outlasts("event", t.Event, "a pong", t.Pong); err != nil {
+		return err
 	}
 	if t.Lease < 3*t.Renew {
 		return fmt.Errorf("lease %v is too short: it must be three times renew, %v, at least", t.Lease, t.Renew)
@@ -57,10 +74,18 @@ func (t Timing) Check() error {
 	if t.Standing < 2*t.Renew {
 		return fmt.Errorf("standing %v is too short: it must be twice renew, %v, at least", t.Standing, t.Renew)
 	}
+	if t.Pong < 2*t.Ping {
+		return fmt.Errorf("pong %v is too short: it must be twice ping, %v, at least", t.Pong, t.Ping)
+	}
 	return nil
 }
 
-// leastWait is the shortest wait that outlasts a promise on any two clocks.
-func leastWait(promise time.Duration) time.Duration {
-	return time.Duration(float64(promise) * (1 + Skew) / (1 - Skew)).Round(time.Millisecond)
+// outlasts checks a wait against the promise that it is to outlast on any two clocks.
+func outlasts(wait string, w time.Duration, promise string, p time.Duration) error {
+	least := time.Duration(float64(p) * (1 + Skew) / (1 - Skew)).Round(time.Millisecond)
+	if w >= least {
+		return nil
+	}
+	return fmt.Errorf("%s %v is too short for %s of %v: with clocks up to %v%% fast or slow it must be %v at least",
+		wait, w, promise, p, 100*Skew, least)
 }
