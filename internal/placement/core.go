@@ -1,0 +1,323 @@
+package placement
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"slices"
+)
+
+// Core places the children of one root.
+type Core struct {
+	now   Time
+	begun bool
+
+	children map[string]*child // by the name that is owned
+	specs    map[string]*child // by the child's name
+	hosts    map[string]*host  // by incarnation
+	homeless map[*child]struct{}
+	waits    waits
+
+	attempts uint64
+	actions  []Action
+}
+
+// child is a name that has an owner, a spec, or both.
+type child struct {
+	owned string
+	spec  *Spec // nil for a name that is none of the root's
+
+	owner *host  // on record; nil for none
+	seq   uint64 // of the last change of the record
+
+	on      *host  // where it is being started; nil for nowhere
+	attempt uint64 // of that start
+
+	until    Time // not placed before
+	waiting  bool // in waits
+	failures int  // since it was last well
+	failed   *host
+	reason   string
+	since    Time // of the last successful start
+
+	told State
+}
+
+// host is an incarnation that is a member, or has a child.
+type host struct {
+	incarnation string
+	member      *Member // nil while it takes no children
+	children    map[*child]struct{}
+}
+
+// New makes a core that knows of nothing.
+func New() *Core {
+	return &Core{
+		children: map[string]*child{}, specs: map[string]*child{},
+		hosts: map[string]*host{}, homeless: map[*child]struct{}{},
+	}
+}
+
+// Step takes an event and returns what is to be done about it.
+func (c *Core) Step(now Time, e Event) []Action {
+	c.now = max(c.now, now)
+	switch e := e.(type) {
+	case Begun:
+		c.begin()
+	case SpecSet:
+		c.specSet(e.Spec)
+	case SpecGone:
+		c.specGone(e.Name)
+	case MemberSet:
+		c.memberSet(e.Member)
+	case MemberGone:
+		c.memberGone(e.Incarnation)
+	case Owned:
+		c.ownedBy(e)
+	case Freed:
+		c.freed(e)
+	case Started:
+		c.started(e)
+	case StartFailed:
+		c.startFailed(e)
+	case GaveUp:
+		c.gaveUp(e)
+	case Tick:
+		for _, ch := range c.waits.due(c.now) {
+			c.place(ch)
+		}
+	}
+	actions := c.actions
+	c.actions = nil
+	return actions
+}
+
+// Next is when a [Tick] is wanted; false for never.
+func (c *Core) Next() (Time, bool) { return c.waits.next() }
+
+func (c *Core) do(a Action) { c.actions = append(c.actions, a) }
+
+// begin places what has no owner. Until then nothing is known to have none.
+func (c *Core) begin() {
+	c.begun = true
+	c.placeAll(maps.Values(c.children))
+}
+
+func (c *Core) specSet(s Spec) {
+	if old := c.specs[s.Name]; old != nil && old.owned != s.Owned {
+		c.specGone(s.Name)
+	}
+	ch := c.child(s.Owned)
+	switch {
+	case ch.spec == nil:
+	case ch.spec.Name != s.Name: // two of one name; the later counts
+		delete(c.specs, ch.spec.Name)
+	case ch.spec.Stopped && !s.Stopped: // somebody wants it again
+		ch.failures, ch.until, ch.failed, ch.reason = 0, 0, nil, ""
+	}
+	ch.spec = &s
+	c.specs[s.Name] = ch
+	c.place(ch)
+}
+
+func (c *Core) specGone(name string) {
+	ch := c.specs[name]
+	if ch == nil {
+		return
+	}
+	delete(c.specs, name)
+	ch.spec, ch.told = nil, State{}
+	c.place(ch)
+	c.do(Changed{name})
+}
+
+func (c *Core) memberSet(m Member) {
+	c.host(m.Incarnation).member = &m
+	c.placeAll(maps.Keys(c.homeless))
+}
+
+func (c *Core) memberGone(incarnation string) {
+	h := c.hosts[incarnation]
+	if h == nil {
+		return
+	}
+	delete(c.hosts, incarnation)
+	h.member = nil
+	for ch := range h.children {
+		if ch.owner == h {
+			ch.owner = nil
+		}
+		if ch.on == h {
+			ch.on = nil
+		}
+	}
+	c.placeAll(maps.Keys(h.children))
+	c.placeAll(maps.Keys(c.homeless)) // for another reason now, it may be
+}
+
+func (c *Core) ownedBy(e Owned) {
+	ch := c.child(e.Name)
+	if e.Seq > ch.seq {
+		ch.seq = e.Seq
+		c.move(ch, c.host(e.Incarnation), ch.on)
+	}
+	c.place(ch)
+}
+
+// freed is followed by a new start. An owner that lives may have more to say:
+// that it has given the child up, or has stopped it.
+func (c *Core) freed(e Freed) {
+	ch := c.children[e.Name]
+	if ch == nil || e.Seq <= ch.seq {
+		return
+	}
+	ch.seq = e.Seq
+	if h := ch.owner; h != nil && h.member != nil && !h.member.Leaving {
+		ch.until = max(ch.until, c.now+grace)
+	}
+	c.move(ch, nil, ch.on)
+	c.place(ch)
+}
+
+func (c *Core) started(e Started) {
+	ch := c.attemptOf(e.Name, e.Attempt)
+	if ch == nil {
+		return
+	}
+	ch.since, ch.reason = c.now, ""
+	if ch.failed == ch.on {
+		ch.failed = nil
+	}
+	if ch.owner == nil { // the record is on its way
+		ch.until = c.now + grace
+		c.do(Read{ch.owned})
+	}
+	c.move(ch, ch.owner, nil)
+	c.place(ch)
+}
+
+func (c *Core) startFailed(e StartFailed) {
+	ch := c.attemptOf(e.Name, e.Attempt)
+	if ch == nil {
+		return
+	}
+	ch.failed, ch.reason = ch.on, e.Reason
+	c.fail(ch, e.Crash)
+	c.do(Read{ch.owned})
+	c.move(ch, ch.owner, nil)
+	c.place(ch)
+}
+
+func (c *Core) gaveUp(e GaveUp) {
+	ch, h := c.specs[e.Name], c.hosts[e.Incarnation]
+	if ch == nil || h == nil || ch.owner != nil && ch.owner != h || ch.on != nil && ch.on != h {
+		return // it is about an earlier life
+	}
+	if c.now-ch.since >= healthy {
+		ch.failures = 0
+	}
+	ch.failed, ch.reason = h, e.Reason
+	c.fail(ch, true)
+	c.do(Read{ch.owned})
+	c.place(ch)
+}
+
+// fail has the child wait before it is tried again.
+func (c *Core) fail(ch *child, crash bool) {
+	ch.failures++
+	ch.until = max(ch.until, c.now+backoff(ch.failures, crash))
+}
+
+// attemptOf is the child if that is the start that is under way.
+func (c *Core) attemptOf(name string, attempt uint64) *child {
+	if ch := c.specs[name]; ch != nil && ch.on != nil && ch.attempt == attempt {
+		return ch
+	}
+	return nil
+}
+
+// placeAll is in the order of the names, so that a replay is the same.
+func (c *Core) placeAll(all iter.Seq[*child]) {
+	for _, ch := range slices.SortedFunc(all, func(a, b *child) int { return cmp.Compare(a.owned, b.owned) }) {
+		c.place(ch)
+	}
+}
+
+// place starts a child that is to run and does not. It follows every change.
+func (c *Core) place(ch *child) {
+	defer c.tell(ch)
+	delete(c.homeless, ch)
+	switch {
+	case ch.spec == nil && ch.owner == nil && ch.on == nil:
+		if c.children[ch.owned] == ch { // there is nothing to know of it
+			delete(c.children, ch.owned)
+		}
+		return
+	case !c.begun || ch.spec == nil || ch.spec.Stopped || ch.owner != nil || ch.on != nil:
+		return
+	case c.now < ch.until:
+		c.waits.add(ch)
+		return
+	}
+	h := c.choose(ch)
+	if h == nil {
+		c.homeless[ch] = struct{}{}
+		return
+	}
+	c.attempts++
+	ch.attempt = c.attempts
+	c.move(ch, nil, h)
+	c.do(Start{Name: ch.spec.Name, On: h.incarnation, Attempt: ch.attempt})
+}
+
+// tell reports a change of state.
+func (c *Core) tell(ch *child) {
+	if ch.spec == nil {
+		return
+	}
+	if s := c.stateOf(ch); s != ch.told {
+		ch.told = s
+		c.do(Changed{ch.spec.Name})
+	}
+}
+
+// child is the one whose owner has that name on record.
+func (c *Core) child(owned string) *child {
+	ch := c.children[owned]
+	if ch == nil {
+		ch = &child{owned: owned}
+		c.children[owned] = ch
+	}
+	return ch
+}
+
+// host is the one of that incarnation, which is followed from then on.
+func (c *Core) host(incarnation string) *host {
+	h := c.hosts[incarnation]
+	if h == nil {
+		h = &host{incarnation: incarnation, children: map[*child]struct{}{}}
+		c.hosts[incarnation] = h
+		c.do(Follow{incarnation})
+	}
+	return h
+}
+
+// move changes where a child is: with its owner, and where it is being started.
+func (c *Core) move(ch *child, owner, on *host) {
+	for _, old := range []*host{ch.owner, ch.on} {
+		if old == nil || old == owner || old == on {
+			continue
+		}
+		delete(old.children, ch)
+		if old.member == nil && len(old.children) == 0 && c.hosts[old.incarnation] == old {
+			delete(c.hosts, old.incarnation)
+			c.do(Unfollow{old.incarnation})
+		}
+	}
+	ch.owner, ch.on = owner, on
+	for _, h := range []*host{owner, on} {
+		if h != nil {
+			h.children[ch] = struct{}{}
+		}
+	}
+}

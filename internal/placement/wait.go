@@ -1,0 +1,76 @@
+package placement
+
+import (
+	"container/heap"
+	"time"
+)
+
+const (
+	// grace is how long the record of a name may be missing before the child is
+	// started anew: its owner may have more to say.
+	grace = 500 * time.Millisecond
+	// healthy is how long a child must have run for its failures to be forgotten.
+	healthy = time.Minute
+
+	firstCrashWait, longestCrashWait = time.Second, time.Minute
+	firstMissWait, longestMissWait   = 200 * time.Millisecond, 5 * time.Second
+)
+
+// backoff is the wait after a number of failures in a row.
+func backoff(failures int, crash bool) Time {
+	wait, most := firstMissWait, longestMissWait
+	if crash {
+		wait, most = firstCrashWait, longestCrashWait
+	}
+	return min(wait<<min(failures-1, 16), most)
+}
+
+// waits are the children that are not to be placed yet, in the order of their
+// times. A child is in it once, perhaps with an earlier time than it has now.
+type waits []wait
+
+type wait struct {
+	at Time
+	ch *child
+}
+
+func (w *waits) add(ch *child) {
+	if !ch.waiting {
+		ch.waiting = true
+		heap.Push(w, wait{ch.until, ch})
+	}
+}
+
+// due takes out those whose time has come.
+func (w *waits) due(now Time) []*child {
+	var all []*child
+	for len(*w) > 0 && (*w)[0].at <= now {
+		ch := heap.Pop(w).(wait).ch
+		ch.waiting = false
+		all = append(all, ch)
+	}
+	return all
+}
+
+func (w *waits) next() (Time, bool) {
+	if len(*w) == 0 {
+		return 0, false
+	}
+	return (*w)[0].at, true
+}
+
+// Len, Less, Swap, Push and Pop are heap.Interface's.
+func (w *waits) Len() int { return len(*w) }
+
+func (w *waits) Less(i, j int) bool {
+	return (*w)[i].at < (*w)[j].at || (*w)[i].at == (*w)[j].at && (*w)[i].ch.owned < (*w)[j].ch.owned
+}
+func (w *waits) Swap(i, j int) { (*w)[i], (*w)[j] = (*w)[j], (*w)[i] }
+func (w *waits) Push(x any)    { *w = append(*w, x.(wait)) }
+
+func (w *waits) Pop() any {
+	last := len(*w) - 1
+	x := (*w)[last]
+	*w = (*w)[:last]
+	return x
+}
