@@ -47,6 +47,7 @@ type inquiry struct {
 	record  SessionRecord // the version seen last, whose sequence is seq
 	seq     uint64
 	judged  bool                   // by this node
+	why     string                 // it was, or would be
 	waiting map[uint64]func(error) // nil after the end
 	next    uint64
 	news    chan struct{} // closed, and made anew, when the status may have changed
@@ -113,7 +114,14 @@ func (q *inquiry) step() (membership.Step, SessionRecord) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.r.gate.now()
-	return q.inquest.Next(now, q.r.session.Standing(now), &q.r.ends), q.record
+	step := q.inquest.Next(now, q.r.session.Standing(now), &q.r.ends)
+	if step.Do == membership.Update {
+		q.why = "its session was silent for too long"
+		if _, all := q.r.ends.Last(q.inquest.Witnesses()); all {
+			q.why = "the connections that witness its life have ended"
+		}
+	}
+	return step, q.record
 }
 
 func (q *inquiry) result(step membership.Step, result membership.Result, read SessionRecord) {
@@ -131,7 +139,7 @@ func (q *inquiry) result(step membership.Step, result membership.Result, read Se
 // where others find it as long as someone uses it.
 func (q *inquiry) finish() {
 	q.mu.Lock()
-	reason, record, judged := q.reason(), q.record, q.judged
+	reason, record, judged, why := q.reason(), q.record, q.judged, q.why
 	waiting := q.waiting
 	q.waiting = nil
 	q.tell()
@@ -140,7 +148,7 @@ func (q *inquiry) finish() {
 		fn(reason)
 	}
 	if judged {
-		q.r.log.Warn("declared a node dead: its session was silent for too long", "dead", record.Node, "incarnation", q.incarnation)
+		q.r.log.Warn("declared a node dead", "dead", record.Node, "incarnation", q.incarnation, "reason", why)
 		q.r.retireNode(record)
 	}
 }

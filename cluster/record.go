@@ -59,7 +59,7 @@ type SessionRecord struct {
 	// versions that it has written from all others.
 	Nonce string `json:"nonce"`
 	// Witnesses are the connections whose end, told by their servers, means
-	// the end of the incarnation: two at most. Not used yet.
+	// the end of the incarnation: two at most.
 	Witnesses []Witness `json:"witnesses,omitempty"`
 	// Embedded is the id of the NATS server inside the process, if that server
 	// alone had the cluster's records; see NodeInfo.EmbeddedServer.

@@ -33,6 +33,9 @@ type NodeInfo struct {
 	// nor release it. It is called from a goroutine of the store's or the
 	// registry's and must not wait for either. May be nil.
 	NameLost func(server string, reason error)
+	// Links brings fast death: witnesses of this node's life, and word of the
+	// ends of others'. Nil for none. It must work until Leave or Close has returned.
+	Links Links
 	// Timing has the waits of the protocol; it must be the same on each node of
 	// a cluster. Default: see [Timing].
 	Timing Timing
@@ -75,13 +78,18 @@ type Registry struct {
 	mu        sync.Mutex
 	left      bool
 	session   *membership.Session
-	lostErr   error                        // set before lost is closed
-	sightings map[string]sighting          // of others' sessions, by incarnation
-	inquiries map[string]*inquiry          // likewise
-	ends      membership.Ends              // of others' witnesses
-	epochs    map[string]uint64            // of this node's cluster-wide names
-	unsettled map[string]*membership.Doubt // names that may be recorded as ours though we do not own them
-	busy      map[string]chan struct{}     // names with a claim or release under way
+	lostErr   error               // set before lost is closed
+	sightings map[string]sighting // of others' sessions, by incarnation
+	inquiries map[string]*inquiry // likewise
+	ends      membership.Ends     // of others' witnesses
+	eventsErr error               // why this node is told of none
+
+	witnessServers []string                     // that this node's witnesses are to; replaced, not changed
+	testify        sync.WaitGroup               // the goroutines of Links, which outlast the life of a node that leaves
+	endTestimony   context.CancelFunc           // ends them
+	epochs         map[string]uint64            // of this node's cluster-wide names
+	unsettled      map[string]*membership.Doubt // names that may be recorded as ours though we do not own them
+	busy           map[string]chan struct{}     // names with a claim or release under way
 
 	leaving chan struct{} // holds a token while a Leave is at work
 	// Whether the node's record and its session are known not to be there; for
@@ -145,6 +153,12 @@ func join(ctx context.Context, s Store, info NodeInfo, every time.Duration) (*Re
 	}
 	r.session = membership.NewSession(r.timing, NewIncarnation)
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
+	var testimony context.Context
+	testimony, r.endTestimony = context.WithCancel(context.WithoutCancel(ctx))
+	r.eventsErr = errAsking
+	if info.Links == nil {
+		r.eventsErr = fmt.Errorf("%w: the node has no links to NATS for it", ErrNoEvents)
+	}
 	if err := r.timing.Check(); err != nil {
 		return nil, fmt.Errorf("join as node %s: timing: %w", info.Node, err)
 	}
@@ -159,6 +173,9 @@ func join(ctx context.Context, s Store, info NodeInfo, every time.Duration) (*Re
 		return nil, fmt.Errorf("join as node %s: %w; %s", info.Node, err, r.undoJoin(ctx))
 	}
 	r.wg.Go(func() { r.background(every) })
+	if info.Links != nil {
+		r.testify.Go(func() { r.keepLinks(testimony) })
+	}
 	return r, nil
 }
 
@@ -249,6 +266,14 @@ func (r *Registry) begin() bool {
 // Close ends the registry and leaves its records as they are, as a crash would.
 // It cancels what is under way, waits for it, and returns nil.
 func (r *Registry) Close() error {
+	r.shut()
+	r.endWitnesses()
+	return nil
+}
+
+// shut is Close, but for the witnesses: their ends would have a node that leaves
+// taken for dead.
+func (r *Registry) shut() {
 	r.mu.Lock()
 	r.left = true
 	stops := r.stops
@@ -262,7 +287,6 @@ func (r *Registry) Close() error {
 	r.wg.Wait()
 	r.owners.clear()
 	r.nodes.clear()
-	return nil
 }
 
 // Leave closes the registry, deletes the records of its names, the node's own,
@@ -274,7 +298,8 @@ func (r *Registry) Close() error {
 // left, others can have the names when they have found it silent for as long as
 // [Timing].Judge.
 func (r *Registry) Leave(ctx context.Context) error {
-	_ = r.Close() // never fails
+	defer r.endWitnesses()
+	r.shut()
 	select {
 	case r.leaving <- struct{}{}:
 		defer func() { <-r.leaving }()

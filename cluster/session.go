@@ -41,7 +41,7 @@ func (r *Registry) keepSession() {
 		case membership.Wait:
 			r.waitUntil(r.life, step.At, r.renew)
 		default:
-			result, _ := r.sessionOp(r.life, r.self.Incarnation, step, r.ownSession(step.Nonce))
+			result, _ := r.sessionOp(r.life, r.self.Incarnation, step, r.ownSession(step))
 			r.mu.Lock()
 			r.session.Result(r.gate.now(), step, result)
 			r.mu.Unlock()
@@ -72,12 +72,19 @@ func (r *Registry) sessionMoved() {
 }
 
 // ownSession is the next version of this node's session.
-func (r *Registry) ownSession(nonce string) SessionRecord {
+func (r *Registry) ownSession(step membership.Step) SessionRecord {
+	var witnesses []Witness
+	for _, w := range step.Witnesses {
+		if w != (membership.Witness{}) {
+			witnesses = append(witnesses, Witness(w))
+		}
+	}
 	return SessionRecord{
+		Witnesses:   witnesses,
 		Incarnation: r.self.Incarnation,
 		Node:        r.info.Node,
 		State:       Alive,
-		Nonce:       nonce,
+		Nonce:       step.Nonce,
 		Embedded:    r.info.EmbeddedServer,
 		Since:       r.since,
 		Host:        r.info.Host,

@@ -37,6 +37,8 @@ type Link struct {
 	// process, if that server alone has the cluster's records; see the same in
 	// cluster.NodeInfo. Empty for none.
 	EmbeddedServer string
+	// Links brings fast death; see the same in cluster.NodeInfo. Nil for none.
+	Links cluster.Links
 	// Close ends all that Connect began, Conn and Store included.
 	Close func(ctx context.Context) error
 }

@@ -88,7 +88,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	if n.registry, err = cluster.Join(ctx, n.link.Store, cluster.NodeInfo{
-		Node: n.cfg.Name, Release: n.cfg.Release, Logger: n.log, EmbeddedServer: n.link.EmbeddedServer, Timing: n.cfg.Timing,
+		Node: n.cfg.Name, Release: n.cfg.Release, Logger: n.log, EmbeddedServer: n.link.EmbeddedServer, Links: n.link.Links, Timing: n.cfg.Timing,
 		NameLost: func(server string, reason error) { n.router.nameLost(server, reason) },
 	}); err != nil {
 		return err

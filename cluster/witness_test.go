@@ -1,0 +1,275 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/civitas-go/civitas/cluster"
+	"github.com/civitas-go/civitas/genserver"
+)
+
+// fakeNATS has servers whose connections end when told to.
+type fakeNATS struct {
+	mu      sync.Mutex
+	servers []string
+	next    uint64
+	conns   map[cluster.Witness]*fakeConn
+	told    map[int]func(cluster.Witness)
+}
+
+func newFakeNATS(servers ...string) *fakeNATS {
+	return &fakeNATS{servers: servers, conns: map[cluster.Witness]*fakeConn{}, told: map[int]func(cluster.Witness){}}
+}
+
+// fakeLinks are one node's.
+type fakeLinks struct {
+	*fakeNATS
+	mu     sync.Mutex
+	silent bool // it gets no PONG
+	mute   error
+}
+
+type fakeConn struct {
+	links   *fakeLinks
+	witness cluster.Witness
+	once    sync.Once
+	done    chan struct{}
+}
+
+func (l *fakeLinks) DialWitness(_ context.Context, except []string) (cluster.WitnessConn, error) {
+	n := l.fakeNATS
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.servers {
+		if !slices.Contains(except, s) {
+			n.next++
+			c := &fakeConn{links: l, witness: cluster.Witness{Server: s, Client: n.next}, done: make(chan struct{})}
+			n.conns[c.witness] = c
+			return c, nil
+		}
+	}
+	return nil, errors.New("no other server")
+}
+
+func (l *fakeLinks) Disconnects(_ context.Context, fn func(cluster.Witness)) (func(), error) {
+	l.mu.Lock()
+	mute := l.mute
+	l.mu.Unlock()
+	if mute != nil {
+		return nil, mute
+	}
+	n := l.fakeNATS
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.next++
+	id := int(n.next) //nolint:gosec // it is small
+	n.told[id] = fn
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.told, id)
+	}, nil
+}
+
+func (l *fakeLinks) hush(silent bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.silent = silent
+}
+
+func (c *fakeConn) Witness() cluster.Witness { return c.witness }
+func (c *fakeConn) Done() <-chan struct{}    { return c.done }
+func (c *fakeConn) Close()                   { c.links.end(c.witness) }
+
+func (c *fakeConn) Ping(ctx context.Context) error {
+	c.links.mu.Lock()
+	silent := c.links.silent
+	c.links.mu.Unlock()
+	if !silent {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// end is that of a connection, and everyone is told.
+func (n *fakeNATS) end(w cluster.Witness) {
+	n.mu.Lock()
+	c := n.conns[w]
+	delete(n.conns, w)
+	var fns []func(cluster.Witness)
+	for _, fn := range n.told {
+		fns = append(fns, fn)
+	}
+	n.mu.Unlock()
+	if c == nil {
+		return
+	}
+	c.once.Do(func() { close(c.done) })
+	for _, fn := range fns {
+		fn(w)
+	}
+}
+
+// of are the witnesses of a node.
+func (n *fakeNATS) of(l *fakeLinks) (ws []cluster.Witness) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for w, c := range n.conns {
+		if c.links == l {
+			ws = append(ws, w)
+		}
+	}
+	return ws
+}
+
+func joinLinked(t *testing.T, s cluster.Store, node string, l cluster.Links) *cluster.Registry {
+	t.Helper()
+	r, err := cluster.Join(t.Context(), s, cluster.NodeInfo{Node: node, Links: l})
+	if err != nil {
+		t.Fatalf("join as %s: %v", node, err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
+// A node that has died is succeeded within a second where its witnesses' ends
+// are told, and no sooner than its gate has closed.
+func TestFastDeath(t *testing.T) {
+	t.Parallel()
+	for _, servers := range [][]string{{"A"}, {"A", "B"}, {"A", "B", "C"}} {
+		t.Run(fmt.Sprint(len(servers)), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				m, nats := cluster.NewMemory(), newFakeNATS(servers...)
+				links := &fakeLinks{fakeNATS: nats}
+				r1, r2 := joinLinked(t, m.Open(), "n1", links), joinLinked(t, m.Open(), "n2", &fakeLinks{fakeNATS: nats})
+				old := claim(t, r1, "a")
+				<-time.After(3*time.Second + 50*time.Millisecond)
+				if got, want := len(nats.of(links)), min(2, len(servers)); got != want {
+					t.Fatalf("got %d witnesses, want %d", got, want)
+				}
+				down := make(chan error, 1)
+				r2.Follow(r1.Incarnation(), func(reason error) { down <- reason })
+				<-time.After(time.Second)
+
+				began := time.Now()
+				if err := r1.Close(); err != nil { // as a crash would
+					t.Fatal(err)
+				}
+				if reason := <-down; !errors.Is(reason, genserver.ErrNodeDown) {
+					t.Errorf("follower: got %v, want ErrNodeDown", reason)
+				}
+				if took := time.Since(began); took < 700*time.Millisecond || took > 800*time.Millisecond {
+					t.Errorf("got the verdict after %v, want it after 0.7s", took)
+				}
+				if epoch := claim(t, r2, "a"); epoch <= old {
+					t.Errorf("epoch: got %d after %d, want more", epoch, old)
+				}
+				leave(t, r2)
+			})
+		})
+	}
+}
+
+// A living node that loses its witnesses has others at once, and loses nothing
+// else.
+func TestWitnessesAreReplaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, nats := cluster.NewMemory(), newFakeNATS("A", "B")
+		links := &fakeLinks{fakeNATS: nats}
+		r1, r2 := joinLinked(t, m.Open(), "n1", links), joinLinked(t, m.Open(), "n2", &fakeLinks{fakeNATS: nats})
+		epoch := claim(t, r1, "a")
+		stop := r2.Follow(r1.Incarnation(), func(reason error) { t.Errorf("the living node: got %v", reason) })
+		<-time.After(3 * time.Second)
+		for range 20 {
+			for _, w := range nats.of(links) {
+				nats.end(w)
+			}
+			<-time.After(300 * time.Millisecond)
+			if !r1.Gate().Open() {
+				t.Error("gate 300ms after the witnesses were lost: got closed, want open")
+			}
+		}
+		<-time.After(time.Minute)
+		wantOwner(t, r2, "a", r1, epoch)
+		stop()
+		leave(t, r1)
+		leave(t, r2)
+	})
+}
+
+// Silent witnesses close the gate when the last PONG holds no more. Once they are
+// given up and a version names none, the lease opens it again.
+func TestSilentWitnesses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, nats := cluster.NewMemory(), newFakeNATS("A", "B")
+		links := &fakeLinks{fakeNATS: nats}
+		r1, r2 := joinLinked(t, m.Open(), "n1", links), joinLinked(t, m.Open(), "n2", &fakeLinks{fakeNATS: nats})
+		claim(t, r1, "a")
+		<-time.After(3*time.Second + 50*time.Millisecond)
+		links.hush(true)
+		began := time.Now()
+		<-time.After(350 * time.Millisecond)
+		if !r1.Gate().Open() {
+			t.Error("gate after 350ms of silence: got closed, want open")
+		}
+		<-time.After(300 * time.Millisecond)
+		if r1.Gate().Open() {
+			t.Error("gate after 650ms of silence: got open, want closed")
+		}
+		<-time.After(2 * time.Second)
+		if !r1.Gate().Open() {
+			t.Errorf("gate after %v of silence: got closed, want open by the lease", time.Since(began))
+		}
+		links.hush(false)
+		<-time.After(2 * time.Second)
+		if got := len(nats.of(links)); got != 2 || !r1.Gate().Open() {
+			t.Errorf("with PONGs again: got %d witnesses, gate open %v, want 2 and open", got, r1.Gate().Open())
+		}
+		leave(t, r1)
+		leave(t, r2)
+	})
+}
+
+// Without events a node names no witnesses, and asks again.
+func TestNoEvents(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, nats := cluster.NewMemory(), newFakeNATS("A", "B")
+		links := &fakeLinks{fakeNATS: nats, mute: fmt.Errorf("%w: none came", cluster.ErrNoEvents)}
+		r := joinLinked(t, m.Open(), "n1", links)
+		<-time.After(20 * time.Second)
+		if err := r.Events(); !errors.Is(err, cluster.ErrNoEvents) {
+			t.Errorf("Events: got %v, want ErrNoEvents", err)
+		}
+		if got := len(nats.of(links)); got != 0 {
+			t.Errorf("got %d witnesses, want none", got)
+		}
+		if !r.Gate().Open() {
+			t.Error("gate: got closed, want open")
+		}
+		links.mu.Lock()
+		links.mute = nil
+		links.mu.Unlock()
+		<-time.After(20 * time.Second)
+		if err := r.Events(); err != nil {
+			t.Errorf("Events, when there are some: got %v, want nil", err)
+		}
+		if got := len(nats.of(links)); got != 2 {
+			t.Errorf("got %d witnesses, want 2", got)
+		}
+		if !r.Gate().Open() {
+			t.Error("gate: got closed, want open")
+		}
+		leave(t, r)
+	})
+}
