@@ -61,6 +61,10 @@ type SessionRecord struct {
 	// Witnesses are the connections whose end, told by their servers, means
 	// the end of the incarnation: two at most.
 	Witnesses []Witness `json:"witnesses,omitempty"`
+	// LeaseMS and PongMS are the node's Timing.Lease and Timing.Pong in
+	// milliseconds, for those who judge it by other times; 0 for not said.
+	LeaseMS int64 `json:"lease_ms,omitempty"`
+	PongMS  int64 `json:"pong_ms,omitempty"`
 	// Embedded is the id of the NATS server inside the process, if that server
 	// alone had the cluster's records; see NodeInfo.EmbeddedServer.
 	Embedded string    `json:"embedded,omitempty"`
@@ -72,6 +76,9 @@ type SessionRecord struct {
 	// By is the incarnation that declared this one dead.
 	By string `json:"by,omitempty"`
 }
+
+// mostMS is a day. What promises to live longer could not be judged.
+const mostMS = 24 * 60 * 60 * 1000
 
 // Witness is a connection of a node to a NATS server, as that server knows it.
 type Witness struct {
@@ -177,6 +184,8 @@ func (r SessionRecord) check() error {
 		err = fmt.Errorf("state %q is neither alive nor dead", r.State)
 	case r.Nonce == "":
 		err = errors.New("no nonce")
+	case r.LeaseMS < 0 || r.PongMS < 0 || max(r.LeaseMS, r.PongMS) > mostMS:
+		err = fmt.Errorf("lease of %d ms, pong of %d ms: want 0 to %d", r.LeaseMS, r.PongMS, mostMS)
 	case len(r.Witnesses) > 2:
 		err = fmt.Errorf("%d witnesses, want two at most", len(r.Witnesses))
 	}

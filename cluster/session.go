@@ -81,6 +81,8 @@ func (r *Registry) ownSession(step membership.Step) SessionRecord {
 	}
 	return SessionRecord{
 		Witnesses:   witnesses,
+		LeaseMS:     milliseconds(r.timing.Lease),
+		PongMS:      milliseconds(r.timing.Pong),
 		Incarnation: r.self.Incarnation,
 		Node:        r.info.Node,
 		State:       Alive,
@@ -91,6 +93,11 @@ func (r *Registry) ownSession(step membership.Step) SessionRecord {
 		PID:         r.info.PID,
 		Release:     r.info.Release,
 	}
+}
+
+// milliseconds rounds up: a promise may not be told shorter than it is.
+func milliseconds(d time.Duration) int64 {
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }
 
 // sessionOp does one step on the session of an incarnation, its own or
@@ -155,7 +162,10 @@ func outcome(err error) membership.Outcome {
 }
 
 func content(rec SessionRecord) membership.Content {
-	c := membership.Content{Nonce: rec.Nonce, Dead: rec.State == Dead, Embedded: rec.Embedded}
+	c := membership.Content{
+		Nonce: rec.Nonce, Dead: rec.State == Dead, Embedded: rec.Embedded,
+		Lease: time.Duration(rec.LeaseMS) * time.Millisecond, Pong: time.Duration(rec.PongMS) * time.Millisecond,
+	}
 	for i, w := range rec.Witnesses {
 		c.Witnesses[i] = membership.Witness(w)
 	}

@@ -6,9 +6,11 @@ import (
 	"github.com/civitas-go/civitas/internal/membership"
 )
 
-// Timing has the waits by which nodes tell life from death. Every node of a
-// cluster must have the same. The zero value is the default; of a value with
-// some fields set, the others follow from Lease. [Join] refuses times with
+// Timing has the waits by which nodes tell life from death. Nodes of one
+// cluster may have different ones, as while they are changed: a session says what it
+// promises itself, and no judge waits less than that takes. The zero value is
+// the default; of a value with some fields set, the others follow from Lease
+// and Ping. [Join] refuses times with
 // which two nodes could own one name, or a healthy node lose its own, and says
 // which are short.
 type Timing struct {
@@ -37,3 +39,9 @@ type Timing struct {
 }
 
 func (t Timing) withDefaults() membership.Timing { return membership.Timing(t).WithDefaults() }
+
+// FastTiming is the default with failover in half the time, where disconnect
+// events are told: twice as many PINGs, and a pause of 300 ms closes the gate.
+func FastTiming() Timing {
+	return Timing{Ping: 100 * time.Millisecond, Pong: 300 * time.Millisecond, Event: 350 * time.Millisecond}
+}

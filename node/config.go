@@ -37,8 +37,11 @@ type Config struct {
 	// NATS connects the node. Default nil: no other nodes, and cluster-wide
 	// names are this process's.
 	NATS Connector
-	// Timing has the waits by which nodes tell life from death; the same on each
-	// node of a cluster. Default: see cluster.Timing.
+	// Failover is how soon the node is succeeded when it has died. Default
+	// [FailoverNormal].
+	Failover Failover
+	// Timing has the waits by which nodes tell life from death, for those who
+	// need others than Failover gives. Default: see cluster.Timing.
 	Timing cluster.Timing
 	// Tree is the supervision tree that the node runs.
 	Tree supervisor.Spec
@@ -77,6 +80,10 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if _, err := transport.NewSubjects(c.Cluster); err != nil {
 		errs = append(errs, fmt.Errorf("Cluster: %w", err))
+	}
+	var err error
+	if c.Timing, err = c.Failover.timing(c.Timing); err != nil {
+		errs = append(errs, err)
 	}
 	if c.StopTimeout < 0 {
 		errs = append(errs, fmt.Errorf("StopTimeout: %v is negative", c.StopTimeout))

@@ -17,13 +17,13 @@ import (
 func TestConfigErrorsNameTheFields(t *testing.T) {
 	t.Parallel()
 	_, err := node.Start(t.Context(), node.Config{
-		Name: "a.b", Cluster: "agent", StopTimeout: -1,
+		Name: "a.b", Cluster: "agent", StopTimeout: -1, Failover: "faster",
 		Tree: supervisor.Spec{Children: []supervisor.Child{{Name: "x"}}},
 	})
 	if err == nil {
 		t.Fatal("start: got nil, want an error")
 	}
-	wantText(t, "start", err, "node config", "Name: ", "Cluster: ", "StopTimeout: ", "Tree: ", "nothing to run")
+	wantText(t, "start", err, "node config", "Name: ", "Cluster: ", "StopTimeout: ", "Failover: ", "Tree: ", "nothing to run")
 }
 
 func TestDefaultName(t *testing.T) {

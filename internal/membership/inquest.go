@@ -70,11 +70,11 @@ func (q *Inquest) Next(now Time, own Standing, ends *Ends) Step {
 		return Step{Do: Get}
 	}
 	at := q.readAt()
-	if silent := q.since + q.timing.Judge; silent > now {
+	if silent := q.since + q.silence(); silent > now {
 		at = min(at, silent)
 	}
 	if last, all := ends.Last(q.content.Witnesses); all {
-		at = min(at, last+q.timing.Event)
+		at = min(at, last+q.afterEnds())
 	}
 	return Step{Do: Wait, At: at}
 }
@@ -85,11 +85,17 @@ func (q *Inquest) due(now Time, own Standing, ends *Ends) bool {
 	if !q.seen {
 		return false
 	}
-	if last, all := ends.Last(q.content.Witnesses); all && now-last >= q.timing.Event {
+	if last, all := ends.Last(q.content.Witnesses); all && now-last >= q.afterEnds() {
 		return true
 	}
-	return own.Open && (own.Good && now-q.since >= q.timing.Judge || q.orphaned())
+	return own.Open && (own.Good && now-q.since >= q.silence() || q.orphaned())
 }
+
+// silence is how long the session must have been seen unchanged, and afterEnds
+// how long ago its witnesses' ends must have been told: by this node's times, or
+// by those that the session's own promise, if they are longer.
+func (q *Inquest) silence() Time   { return max(q.timing.Judge, judgeFor(q.content.Lease)) }
+func (q *Inquest) afterEnds() Time { return max(q.timing.Event, eventFor(q.content.Pong)) }
 
 // orphaned reports that the NATS server inside the session's process has ended,
 // and the process with it: the records, which it alone had, are in this
@@ -158,7 +164,7 @@ func (q *Inquest) Gone() { q.mustRead = true }
 
 // Status is what is known now.
 func (q *Inquest) Status(now Time) Status {
-	if q.end == Unsure && q.changed && now-q.heard <= 3*q.timing.Renew {
+	if q.end == Unsure && q.changed && now-q.heard <= 3*max(q.timing.Renew, q.content.Lease/12) {
 		return Lives
 	}
 	return q.end

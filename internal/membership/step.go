@@ -75,6 +75,9 @@ type Content struct {
 	Dead bool
 	// Witnesses are the connections whose ends mean the incarnation's.
 	Witnesses Witnesses
+	// Lease and Pong are what each of its writes and each PONG is worth to it; 0
+	// if it doesn't say.
+	Lease, Pong time.Duration
 	// Embedded is the id of the NATS server in that process, which alone had
 	// the cluster's records; empty if there is none.
 	Embedded string

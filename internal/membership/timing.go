@@ -35,13 +35,17 @@ const Skew = 0.075
 func (t Timing) WithDefaults() Timing {
 	t.Lease = or(t.Lease, 12*time.Second)
 	t.Renew = or(t.Renew, t.Lease/12)
-	t.Judge = or(t.Judge, t.Lease*5/4)
+	t.Judge = or(t.Judge, judgeFor(t.Lease))
 	t.Standing = or(t.Standing, 3*t.Renew)
 	t.Ping = or(t.Ping, 200*time.Millisecond)
 	t.Pong = or(t.Pong, 3*t.Ping)
-	t.Event = or(t.Event, t.Pong*7/6)
+	t.Event = or(t.Event, eventFor(t.Pong))
 	return t
 }
+
+// judgeFor and eventFor outlast a lease and a PONG on any two clocks.
+func judgeFor(lease Time) Time { return lease * 5 / 4 }
+func eventFor(pong Time) Time  { return pong * 7 / 6 }
 
 func or(d, otherwise time.Duration) time.Duration {
 	if d == 0 {

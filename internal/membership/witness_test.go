@@ -128,3 +128,22 @@ func TestNoEndOfNone(t *testing.T) {
 		t.Error("no witnesses: got all ended, want not")
 	}
 }
+
+// A session's own promises are waited out, whatever the judge's times.
+func TestInquestKeepsOthersPromises(t *testing.T) {
+	t.Parallel()
+	m, ends := newInquest(""), new(membership.Ends)
+	read(m, 0, membership.Result{Seq: 5, Session: membership.Content{
+		Witnesses: membership.Witnesses{a1}, Pong: 1200 * ms, Lease: 24 * s,
+	}})
+	read(m, 29*s, membership.Result{Seq: 5})
+	if step := m.Next(29*s, fit, ends); step.Do == membership.Update {
+		t.Error("29s of silence with a lease of 24s: got a verdict, want none")
+	}
+	ends.Add(29*s, a1, s)
+	if step := m.Next(29*s+800*ms, fit, ends); step.Do == membership.Update {
+		t.Error("800ms after the end with a PONG that holds for 1200ms: got a verdict, want none")
+	}
+	read(m, 30*s, membership.Result{Seq: 5})
+	wantStep(t, m.Next(30*s, fit, ends), membership.Step{Do: membership.Update, Expect: 5})
+}
