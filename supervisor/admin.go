@@ -53,6 +53,16 @@ type (
 		Scope genserver.Scope `json:"scope,omitempty"`
 		// Significant is as in Child.
 		Significant bool `json:"significant,omitempty"`
+		// Alone, unless it is nil, has the child's restarts counted by
+		// themselves: past the supervisor's limit the child is given up, and the
+		// supervisor goes on. It needs OneForOne. Alone is called in the
+		// supervisor's turn, and must not block, when the child is down for good,
+		// or did not start for a StartChild or RestartChild, before that is
+		// answered: with ErrRestartLimit if it was given up, else with why it
+		// ended or did not start, which is genserver.Shutdown after a
+		// TerminateChild. It is not called when the supervisor itself ends. It
+		// can't leave the program.
+		Alone func(reason error) `json:"-"`
 		// Tell has the calling server, which must be one, told by a ChildEnded
 		// once the child has ended and is listed no longer.
 		Tell bool `json:"tell,omitempty"`
@@ -294,6 +304,8 @@ func (s *server) startOne(ctx *genserver.Context, m StartChild, reply genserver.
 		return about(ErrVetoed, m.Name, err)
 	}
 	added := s.keep(child, true)
+	added.alone = m.Alone
+	s.spec[m.Name] = added
 	return s.request(ctx, s.started(m.Name, spawner, reply), func(token uint64) supervision.Event {
 		return supervision.AddChild{Token: token, Child: added.core()}
 	})

@@ -35,10 +35,11 @@ type kept struct {
 	restart supervision.Restart // defaults resolved
 	added   bool                // by a request
 	spawner *genserver.Ref      // to be told of the end; nil if it isn't to be
+	alone   func(error)         // as in StartChild
 }
 
 func (k kept) core() supervision.Child {
-	return supervision.Child{ID: k.Name, Restart: k.restart, Shutdown: k.shutdown(), Significant: k.Significant}
+	return supervision.Child{ID: k.Name, Restart: k.restart, Shutdown: k.shutdown(), Significant: k.Significant, Alone: k.alone != nil}
 }
 
 // startChild spawns a child, which answers by its watcher; one that can't be
@@ -65,7 +66,7 @@ func (s *server) startChild(a supervision.StartChild) {
 	r := &running{server: s, id: a.ID, generation: a.Generation, cause: s.ended[a.ID].crash}
 	delete(s.ended, a.ID)
 	if child.added {
-		s.nest.add(child.clusterNames())
+		s.nest.add(child.ClusterNames())
 	}
 	p, err := s.sys.Spawn(a.ID, r.runnable(child.Child), genserver.SpawnOptions{Scope: child.Scope, Watcher: r, Cause: r.cause})
 	if err != nil { // no process will tell of it

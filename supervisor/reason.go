@@ -31,6 +31,15 @@ func exhausted(e *supervision.Exhausted) error {
 	}
 }
 
+// ended is why a child is down for good.
+func ended(reason error) error {
+	var e *supervision.Exhausted
+	if errors.As(reason, &e) {
+		return exhausted(e)
+	}
+	return reason
+}
+
 func startFailed(f supervision.Failed) error {
 	return &genserver.Error{Code: ErrStartFailed.Code, Text: "child " + f.ID, Reason: reasonOf(f.Reason)}
 }

@@ -30,7 +30,7 @@ func (s *server) release(id string) {
 	if s.nest != nil && !child.added && s.core.Phase() >= supervision.PhaseStopping {
 		return
 	}
-	names := child.clusterNames()
+	names := child.ClusterNames()
 	if rel := s.releasing[id]; len(names) == 0 || rel != nil && rel.own { // and no start has come between
 		return
 	}
@@ -83,11 +83,13 @@ func (s *server) released(id string) {
 	}
 }
 
-func (c Child) clusterNames() []string {
+// ClusterNames are the cluster-wide names that the child takes when it starts:
+// its own, or those below it; none of a Dynamic, which begins without children.
+func (c Child) ClusterNames() []string {
 	if spec, ok := c.Run.(Spec); ok {
 		var names []string
 		for _, below := range spec.Children {
-			names = append(names, below.clusterNames()...)
+			names = append(names, below.ClusterNames()...)
 		}
 		return names
 	}

@@ -220,6 +220,8 @@ func (s *server) step(e supervision.Event) {
 			s.cancelTimer(a.Token)
 		case supervision.Release:
 			s.release(a.ID)
+		case supervision.Ended:
+			s.spec[a.ID].alone(ended(a.Reason))
 		case supervision.Forget:
 			s.drop(a.ID, a.Reason)
 		case supervision.Reply:

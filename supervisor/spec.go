@@ -66,7 +66,22 @@ type Child struct {
 	// Significant is a child that the supervisor's AutoShutdown looks at. It
 	// can't be Permanent. Default false.
 	Significant bool
+	// Placement says which nodes may run the child. It is for children of a
+	// node's tree that have cluster-wide names; see node.Config.Tree. Default any
+	// node that has the child's Type.
+	Placement Placement
 }
+
+// Placement chooses among the nodes of a cluster. A node must meet all that it says.
+type Placement struct {
+	// Node is the name of the only node that will do. Default any.
+	Node string `json:"node,omitempty"`
+	// Labels are those that the node must have, with these values. Default none.
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// IsZero reports a Placement that any node meets.
+func (p Placement) IsZero() bool { return p.Node == "" && len(p.Labels) == 0 }
 
 // AutoShutdown says when a supervisor ends because [Child].Significant ones have
 // ended: by themselves, and not to be restarted. One that a request or a

@@ -3,6 +3,8 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/internal/name"
@@ -51,6 +53,31 @@ func (v *validation) spec(path string, s Spec) {
 		at := fmt.Sprintf("%sChildren[%d]", path, i)
 		v.child(at, c)
 		v.significant(at, c, s.AutoShutdown, Permanent)
+		v.placement(at, c, path == "")
+	}
+}
+
+// placement checks where a child may run; only those of the root are placed.
+func (v *validation) placement(path string, c Child, ofRoot bool) {
+	switch {
+	case c.Placement.IsZero():
+		return
+	case !ofRoot:
+		v.fault(path+".Placement", "%s is placed with its supervisor", c.Name)
+	case len(c.ClusterNames()) == 0:
+		v.fault(path+".Placement", "%s has no cluster-wide name, and runs on every node", c.Name)
+	}
+	if c.Placement.Node != "" {
+		if err := name.CheckToken("node", c.Placement.Node); err != nil {
+			v.fault(path+".Placement.Node", "%v", err)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Placement.Labels)) {
+		for _, word := range []string{key, c.Placement.Labels[key]} {
+			if err := name.Check(word); err != nil {
+				v.fault(path+".Placement.Labels", "%v", err)
+			}
+		}
 	}
 }
 

@@ -69,6 +69,35 @@ Children[4] "odd".Backoff.Jitter: 0.3 is not in 0 to 0.25`), "\n")
 	}
 }
 
+func TestValidatePlacement(t *testing.T) {
+	t.Parallel()
+	here := supervisor.Placement{Node: "n1"}
+	err := supervisor.Spec{Children: []supervisor.Child{
+		{Name: "a", Run: probeType.With(nil), Scope: supervisor.Cluster, Placement: here},
+		{Name: "b", Run: probeType.With(nil), Placement: here},
+		{Name: "c", Placement: supervisor.Placement{Labels: map[string]string{"zone": "eu-1"}}, Run: supervisor.Spec{
+			Children: []supervisor.Child{{Name: "d", Run: probeType.With(nil), Scope: supervisor.Cluster, Placement: here}},
+		}},
+		{Name: "e", Run: probeType.With(nil), Scope: supervisor.Cluster, Placement: supervisor.Placement{Node: "n.1", Labels: map[string]string{"a b": "c", "d": ""}}},
+	}}.Validate()
+	var got []string
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			got = append(got, strings.Split(line, "; ")[0])
+		}
+	}
+	want := []string{
+		`Children[1].Placement: b has no cluster-wide name, and runs on every node`,
+		`Children[2] "c".Children[0].Placement: d is placed with its supervisor`,
+		`Children[3].Placement.Node: node name "n.1": byte '.' at 1 is not allowed`,
+		`Children[3].Placement.Labels: name "a b": byte ' ' at 1 is not allowed`,
+		`Children[3].Placement.Labels: name "": empty`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+}
+
 func TestValidateGood(t *testing.T) {
 	t.Parallel()
 	for _, spec := range []supervisor.Spec{

@@ -61,6 +61,16 @@ type Forget struct {
 	Reason error
 }
 
+// Ended says of a child that is Alone that it is down for good, or did not start
+// when that was asked for; nothing of that is said while the supervisor ends. What
+// is to be released of it comes after.
+type Ended struct {
+	ID string
+	// Reason is why its last generation ended or did not start; an [*Exhausted]
+	// if it was given up.
+	Reason error
+}
+
 // Reply answers the request of that token: an [AddChild], [TerminateChild],
 // [RestartChild] or [DeleteChild]. Each is answered once.
 type Reply struct {
@@ -112,6 +122,7 @@ func (StartTimer) action()  {}
 func (CancelTimer) action() {}
 func (Release) action()     {}
 func (Forget) action()      {}
+func (Ended) action()       {}
 func (Reply) action()       {}
 func (Overdue) action()     {}
 func (Started) action()     {}
@@ -136,6 +147,7 @@ func (a StartTimer) String() string  { return fmt.Sprintf("timer %d in %v", a.To
 func (a CancelTimer) String() string { return fmt.Sprintf("cancel timer %d", a.Token) }
 func (a Release) String() string     { return "release " + a.ID }
 func (a Forget) String() string      { return "forget " + a.ID }
+func (a Ended) String() string       { return fmt.Sprintf("ENDED %s: %v", a.ID, a.Reason) }
 func (a Reply) String() string {
 	if a.Err != nil {
 		return fmt.Sprintf("answer %d: %v", a.Token, a.Err)

@@ -62,7 +62,7 @@ func (c *Core) serving() bool { return c.phase == PhaseStarting || c.phase == Ph
 func (c *Core) add(e AddChild) {
 	err := c.MayAdd(e.Child.ID)
 	if err == nil {
-		err = e.Child.validate(c.spec.AutoShutdown)
+		err = e.Child.validate(c.spec)
 	}
 	if err != nil {
 		c.emit(Reply{Token: e.Token, Err: err})

@@ -61,6 +61,8 @@ type child struct {
 
 	inRound bool // it waits for its start in the round, or for its stop before
 
+	intensity *intensity // of one that is alone and has crashed
+
 	upSince  time.Duration // never, if this generation has not come up
 	attempts int           // restarts since it was last healthy
 	lastWait time.Duration // before the last of them

@@ -306,6 +306,9 @@ func (c *Core) down(ch *child) {
 // crashed restarts children that crashed for one cause, if the restart limit
 // allows one more.
 func (c *Core) crashed(children []*child) {
+	if children = c.crashedAlone(children); len(children) == 0 {
+		return
+	}
 	for _, ch := range children {
 		c.set(ch, StatusRestarting)
 	}
@@ -319,17 +322,49 @@ func (c *Core) crashed(children []*child) {
 		return
 	}
 	for _, ch := range children {
-		wait := c.nextWait(ch)
-		switch {
-		case c.spec.Strategy != OneForOne:
-			c.sweep(ch, wait)
-		case wait > 0:
-			ch.timer = c.startTimer(wait)
-			c.waits[ch.timer] = ch
-		default:
-			c.launch(ch)
+		if c.spec.Strategy != OneForOne {
+			c.sweep(ch, c.nextWait(ch))
+			continue
 		}
+		c.relaunch(ch)
 	}
+}
+
+// crashedAlone restarts those that count for themselves, or gives them up, and
+// returns the others.
+func (c *Core) crashedAlone(children []*child) (others []*child) {
+	for _, ch := range children {
+		if !ch.Alone {
+			others = append(others, ch)
+			continue
+		}
+		c.set(ch, StatusRestarting)
+		if ch.intensity == nil {
+			ch.intensity = &intensity{most: c.spec.MaxRestarts, window: c.spec.Window}
+		}
+		count, allowed := ch.intensity.charge(c.now)
+		if allowed {
+			c.relaunch(ch)
+			continue
+		}
+		ch.lastReason = &Exhausted{
+			Child: ch.ID, Reason: ch.lastReason,
+			Restarts: count, MaxRestarts: c.spec.MaxRestarts, Window: c.spec.Window,
+		}
+		c.settle(ch)
+	}
+	return others
+}
+
+// relaunch starts a child again, after its wait.
+func (c *Core) relaunch(ch *child) {
+	wait := c.nextWait(ch)
+	if wait == 0 {
+		c.launch(ch)
+		return
+	}
+	ch.timer = c.startTimer(wait)
+	c.waits[ch.timer] = ch
 }
 
 // nextWait is the wait before the child's next attempt.
@@ -358,6 +393,9 @@ func (c *Core) settle(ch *child) {
 	ch.inRound = false
 	if ch.held {
 		ch.held = false
+		if ch.Alone && c.phase != PhaseStopping {
+			c.emit(Ended{ID: ch.ID, Reason: ch.lastReason})
+		}
 		c.emit(Release{ID: ch.ID})
 	}
 	if ch.Restart == Temporary || ch.fresh || c.spec.Dynamic {

@@ -52,6 +52,10 @@ type Child struct {
 	Shutdown Shutdown
 	// Significant is a child that AutoShutdown looks at. It is not Permanent.
 	Significant bool
+	// Alone is a child whose restarts count for itself: past MaxRestarts of them
+	// in one Window it is given up, and the supervisor goes on. It needs
+	// [OneForOne], and its end for good is an [Ended].
+	Alone bool
 }
 
 // AutoShutdown says when a supervisor ends because significant children ended
@@ -191,7 +195,7 @@ func (s Spec) validate() error {
 		if twice {
 			return fmt.Errorf("children[%d]: id %q is that of children[%d] too", i, ch.ID, first)
 		}
-		if err := ch.validate(s.AutoShutdown); err != nil {
+		if err := ch.validate(s); err != nil {
 			return fmt.Errorf("children[%d]%w", i, err)
 		}
 		seen[ch.ID] = i
@@ -199,7 +203,7 @@ func (s Spec) validate() error {
 	return nil
 }
 
-func (ch Child) validate(auto AutoShutdown) error {
+func (ch Child) validate(s Spec) error {
 	switch {
 	case ch.ID == "":
 		return fmt.Errorf(": id is empty")
@@ -207,8 +211,10 @@ func (ch Child) validate(auto AutoShutdown) error {
 		return fmt.Errorf(" %q: restart: %d is none", ch.ID, ch.Restart)
 	case ch.Significant && ch.Restart == Permanent:
 		return fmt.Errorf(" %q: significant: but permanent", ch.ID)
-	case ch.Significant && auto == NeverShutdown:
+	case ch.Significant && s.AutoShutdown == NeverShutdown:
 		return fmt.Errorf(" %q: significant: but auto shutdown is never", ch.ID)
+	case ch.Alone && s.Strategy != OneForOne:
+		return fmt.Errorf(" %q: alone: but the strategy is %v", ch.ID, s.Strategy)
 	case ch.Shutdown < Infinite:
 		return fmt.Errorf(" %q: shutdown: %v is negative", ch.ID, ch.Shutdown)
 	}

@@ -32,6 +32,7 @@ func TestNewNamesTheField(t *testing.T) {
 		{"empty id", func(s *Spec) { s.Children[1].ID = "" }, "children[1]: id"},
 		{"same id", func(s *Spec) { s.Children[1].ID = "a" }, `children[1]: id "a"`},
 		{"restart", func(s *Spec) { s.Children[1].Restart = 9 }, `children[1] "b": restart`},
+		{"alone", func(s *Spec) { s.Strategy, s.Children[1].Alone = OneForAll, true }, `children[1] "b": alone`},
 		{"shutdown", func(s *Spec) { s.Children[1].Shutdown = -2 }, `children[1] "b": shutdown`},
 	}
 	for _, tt := range tests {

@@ -308,6 +308,8 @@ func parseChild(args []string) (ch Child, err error) {
 			ch.Shutdown = Brutal
 		case "significant":
 			ch.Significant = true
+		case "alone":
+			ch.Alone = true
 		case "infinite":
 			ch.Shutdown = Infinite
 		default:
