@@ -61,9 +61,24 @@ func (r *Registry) Claim(ctx context.Context, server string) (epoch uint64, err 
 	r.mu.Unlock()
 	r.owners.put(server, Owner{Node: r.info.Node, Incarnation: r.self.Incarnation, Epoch: got.seq})
 	if got.from != "" {
-		r.log.Info("took over a name", "server", server, "from", got.from, "epoch", got.seq)
+		t := TakeOver{Server: server, Epoch: got.seq, From: got.from, Node: got.seen.record.Node, Since: r.gate.now() - got.seen.at}
+		r.log.Info("took over a name", "server", t.Server, "from", t.From, "epoch", t.Epoch, "after", t.Since)
+		if r.info.TookOver != nil {
+			r.info.TookOver(t)
+		}
 	}
 	return got.seq, nil
+}
+
+// TakeOver is a name that this node has from one that has ended.
+type TakeOver struct {
+	Server string
+	Epoch  uint64
+	// From is the incarnation that had it, on the node Node, which is empty if
+	// nobody here has seen its session.
+	From, Node string
+	// Since is how long ago this node has seen that session change last.
+	Since time.Duration
 }
 
 func (r *Registry) claimFailed(server string, expect uint64, err error) error {

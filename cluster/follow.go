@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/internal/membership"
@@ -46,6 +47,7 @@ type inquiry struct {
 	inquest *membership.Inquest
 	record  SessionRecord // the version seen last, whose sequence is seq
 	seq     uint64
+	heard   time.Duration          // when that version was seen first
 	judged  bool                   // by this node
 	why     string                 // it was, or would be
 	waiting map[uint64]func(error) // nil after the end
@@ -69,7 +71,7 @@ func (r *Registry) inquire(incarnation string) (q *inquiry, release func()) {
 			waiting: map[uint64]func(error){}, news: make(chan struct{}),
 		}
 		if seen, ok := r.sightings[incarnation]; ok {
-			q.seq, q.record = seen.seq, seen.record
+			q.take(seen)
 			q.inquest.Saw(seen.at, seen.seq, content(seen.record), true)
 		}
 		var ctx context.Context
@@ -128,7 +130,7 @@ func (q *inquiry) result(step membership.Step, result membership.Result, read Se
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if read.Incarnation != "" && result.Seq > q.seq {
-		q.seq, q.record = result.Seq, read
+		q.take(sighting{result.Seq, q.r.gate.now(), read})
 	}
 	q.inquest.Result(q.r.gate.now(), step, result)
 	q.judged = q.judged || step.Do == membership.Update && result.Outcome == membership.OK
@@ -175,12 +177,20 @@ func (q *inquiry) tell() {
 func (q *inquiry) saw(seen sighting) {
 	q.mu.Lock()
 	if seen.seq > q.seq {
-		q.seq, q.record = seen.seq, seen.record
+		q.take(seen)
 	}
 	q.inquest.Saw(seen.at, seen.seq, content(seen.record), true)
 	q.tell()
 	q.mu.Unlock()
 	q.ring.signal()
+}
+
+// take has a newer version; q.mu is held. A verdict is no sign of life.
+func (q *inquiry) take(seen sighting) {
+	q.seq, q.record = seen.seq, seen.record
+	if seen.record.State != Dead {
+		q.heard = seen.at
+	}
 }
 
 func (q *inquiry) gone() {
@@ -191,19 +201,19 @@ func (q *inquiry) gone() {
 }
 
 // status waits until it is known whether the incarnation lives or has ended. It
-// also returns the session's record as it was seen last.
-func (q *inquiry) status(ctx context.Context) (membership.Status, SessionRecord, error) {
+// also returns the session's record as it was seen last, and when that was.
+func (q *inquiry) status(ctx context.Context) (membership.Status, sighting, error) {
 	for {
 		q.mu.Lock()
-		s, record, news := q.inquest.Status(q.r.gate.now()), q.record, q.news
+		s, seen, news := q.inquest.Status(q.r.gate.now()), sighting{q.seq, q.heard, q.record}, q.news
 		q.mu.Unlock()
 		if s != membership.Unsure {
-			return s, record, nil
+			return s, seen, nil
 		}
 		select {
 		case <-news:
 		case <-ctx.Done():
-			return s, record, ctx.Err()
+			return s, seen, ctx.Err()
 		}
 	}
 }

@@ -8,9 +8,10 @@ import (
 )
 
 // Gate says whether this node may act for the cluster-wide names it owns. It is
-// open while the lease of its session holds, which [Gate.Open] compares with the
-// clock each time; no timer closes it, so that a process that was frozen finds
-// it closed when it wakes.
+// open while the lease of its session holds and, if that names witnesses, the
+// last PONG of one of them. [Gate.Open] compares that with the clock each time;
+// no timer closes it, so that a process that was frozen finds it closed when it
+// wakes.
 //
 //	closed ──▶ open ◀──▶ closed
 //	             └──────────┴───▶ lost: never open again
@@ -20,11 +21,12 @@ type Gate struct {
 	base  time.Time // of the clock
 	until atomic.Int64
 
-	mu    sync.Mutex
-	lost  bool              // guarded by mu
-	wakes map[uint64]func() // guarded by mu
-	next  uint64            // guarded by mu
-	kick  chan struct{}     // holds a token when someone may have to be woken
+	mu     sync.Mutex
+	closed time.Duration     // guarded by mu; the times of being closed that are over
+	lost   bool              // guarded by mu
+	wakes  map[uint64]func() // guarded by mu
+	next   uint64            // guarded by mu
+	kick   chan struct{}     // holds a token when someone may have to be woken
 }
 
 func newGate() *Gate {
@@ -66,9 +68,29 @@ func (g *Gate) signal() {
 	}
 }
 
-// set moves the end of the lease.
+// Closed is for how long the gate has been closed altogether since it was open
+// first. Once it is lost the time stands still.
+func (g *Gate) Closed() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed + g.closedSince()
+}
+
+// closedSince is for how long it has been closed now; g.mu is held.
+func (g *Gate) closedSince() time.Duration {
+	if until := time.Duration(g.until.Load()); until > 0 {
+		return max(0, g.now()-until)
+	}
+	return 0
+}
+
+// set moves the time until which the gate is open.
 func (g *Gate) set(until time.Duration) {
 	g.mu.Lock()
+	g.closed += g.closedSince()
+	if now := g.now(); until < now && g.until.Load() > 0 {
+		until = now // it is closed from now on
+	}
 	if g.lost {
 		until = math.MinInt64
 	}
@@ -84,6 +106,7 @@ func (g *Gate) set(until time.Duration) {
 func (g *Gate) lose() {
 	g.mu.Lock()
 	g.lost = true
+	g.closed += g.closedSince()
 	g.until.Store(math.MinInt64)
 	g.mu.Unlock()
 	g.signal()

@@ -33,6 +33,9 @@ type NodeInfo struct {
 	// nor release it. It is called from a goroutine of the store's or the
 	// registry's and must not wait for either. May be nil.
 	NameLost func(server string, reason error)
+	// TookOver is called when a claim has succeeded an owner that has ended, by
+	// whoever claims. May be nil.
+	TookOver func(TakeOver)
 	// Links brings fast death: witnesses of this node's life, and word of the
 	// ends of others'. Nil for none. It must work until Leave or Close has returned.
 	Links Links

@@ -34,6 +34,7 @@ func (r *Registry) keepSession() {
 	for r.life.Err() == nil {
 		r.mu.Lock()
 		step := r.session.Next(r.gate.now())
+		r.gate.set(r.session.Until()) // what is about to be written may promise more
 		r.mu.Unlock()
 		switch step.Do {
 		case membership.Done:
@@ -64,8 +65,8 @@ func (r *Registry) sessionMoved() {
 		close(r.lost)
 		r.log.Error("this node has lost its session, and its cluster-wide names with it", "error", r.lostErr)
 	}
+	r.gate.set(until) // under the lock, so that none of an earlier state comes later
 	r.mu.Unlock()
-	r.gate.set(until)
 	if opened || reason != membership.NotLost {
 		r.joinedOnce.Do(func() { close(r.joined) })
 	}

@@ -10,8 +10,9 @@ import (
 
 // taking is a record that was made this incarnation's.
 type taking struct {
-	seq  uint64 // of the write
-	from string // the ended incarnation that was succeeded, if there was one
+	seq  uint64   // of the write
+	from string   // the ended incarnation that was succeeded, if there was one
+	seen sighting // of that one's session
 	// expect is set with an error too: what a write expects that may arrive yet.
 	expect uint64
 }
@@ -36,10 +37,10 @@ func (e *heldError) Error() string { return e.entry.Key.String() + " has a holde
 // or matches ErrUnavailable, and it is not.
 func (r *Registry) take(ctx context.Context, k Key, value []byte, holderIn func([]byte) (string, error)) (taking, error) {
 	var (
-		claim   = membership.NewClaim(r.self.Incarnation)
-		entry   Entry // that was read last
-		last    error
-		session SessionRecord // of the holder
+		claim = membership.NewClaim(r.self.Incarnation)
+		entry Entry // that was read last
+		last  error
+		seen  sighting // of the holder's session
 	)
 	for {
 		step := claim.Next(r.gate.now())
@@ -47,9 +48,9 @@ func (r *Registry) take(ctx context.Context, k Key, value []byte, holderIn func(
 		switch step.Do {
 		case membership.Done:
 			if seq, ok := claim.Claimed(); ok {
-				return taking{seq: seq, from: claim.From()}, nil
+				return taking{seq: seq, from: claim.From(), seen: seen}, nil
 			}
-			return taking{expect: claim.Expect()}, &heldError{entry: entry, session: session, unknown: claim.Unknown()}
+			return taking{expect: claim.Expect()}, &heldError{entry: entry, session: seen.record, unknown: claim.Unknown()}
 		case membership.Wait:
 			if pause(ctx, step.At-r.gate.now()) != nil {
 				return taking{expect: claim.Expect()}, outOfTime(k, claim.Unknown(), last)
@@ -60,8 +61,8 @@ func (r *Registry) take(ctx context.Context, k Key, value []byte, holderIn func(
 				"record", k.String(), "holder", step.Holder, "at_most", r.timing.Judge)
 			var status membership.Status
 			var err error
-			if status, session, err = r.statusOf(ctx, step.Holder); err != nil {
-				return taking{expect: claim.Expect()}, &heldError{entry: entry, session: session, silent: true, unknown: claim.Unknown()}
+			if status, seen, err = r.statusOf(ctx, step.Holder); err != nil {
+				return taking{expect: claim.Expect()}, &heldError{entry: entry, session: seen.record, silent: true, unknown: claim.Unknown()}
 			}
 			claim.Answer(status)
 			continue
@@ -90,10 +91,10 @@ func (r *Registry) take(ctx context.Context, k Key, value []byte, holderIn func(
 
 // statusOf finds out whether another incarnation lives or has ended, for as
 // long as that takes.
-func (r *Registry) statusOf(ctx context.Context, incarnation string) (membership.Status, SessionRecord, error) {
+func (r *Registry) statusOf(ctx context.Context, incarnation string) (membership.Status, sighting, error) {
 	q, release := r.inquire(incarnation)
 	if q == nil {
-		return membership.Unsure, SessionRecord{}, errLeft
+		return membership.Unsure, sighting{}, errLeft
 	}
 	defer release()
 	return q.status(ctx)

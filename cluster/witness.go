@@ -128,6 +128,7 @@ func (r *Registry) hold(w Witness, sent time.Duration) error {
 	r.witnessServers = append(slices.Clone(r.witnessServers), w.Server)
 	r.session.Hold(r.gate.now(), membership.Witness(w))
 	r.session.Pong(membership.Witness(w), sent)
+	r.gate.set(r.session.Until())
 	r.renew.signal()
 	return nil
 }
@@ -163,21 +164,19 @@ func (r *Registry) watchWitness(ctx context.Context, conn WitnessConn) {
 
 func (r *Registry) pong(w Witness, sent time.Duration) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.session.Pong(membership.Witness(w), sent)
-	until := r.session.Until()
-	r.mu.Unlock()
-	r.gate.set(until)
+	r.gate.set(r.session.Until())
 }
 
 // drop gives a witness up: it counts no more.
 func (r *Registry) drop(w Witness) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.witnessServers = slices.DeleteFunc(slices.Clone(r.witnessServers), func(id string) bool { return id == w.Server })
 	r.session.Drop(r.gate.now(), membership.Witness(w))
-	until := r.session.Until()
+	r.gate.set(r.session.Until())
 	r.renew.signal()
-	r.mu.Unlock()
-	r.gate.set(until)
 }
 
 // endWitnesses closes them and waits.

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/transport"
 )
 
@@ -17,11 +18,7 @@ func (n *Node) measure() error {
 	if !ok {
 		return nil // the one in memory has none
 	}
-	mp := n.cfg.MeterProvider
-	if mp == nil {
-		mp = otel.GetMeterProvider()
-	}
-	meter := mp.Meter("github.com/civitas-go/civitas/node")
+	meter := n.meter()
 	var (
 		counters []metric.Int64ObservableCounter
 		all      []metric.Observable
@@ -40,7 +37,7 @@ func (n *Node) measure() error {
 		}
 		counters, all = append(counters, counter), append(all, counter)
 	}
-	node := metric.WithAttributes(attribute.String("civitas.node.name", n.cfg.Name))
+	node := n.attributes()
 	reg, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		s := conn.Stats()
 		for i, count := range []uint64{s.Disconnects, s.Reconnects, s.Dropped, s.TooLarge, s.Unsent, n.service.Stats().Lost} {
@@ -49,7 +46,56 @@ func (n *Node) measure() error {
 		return nil
 	}, all...)
 	if err == nil {
-		n.unmeasure = reg.Unregister
+		n.unmeasure = append(n.unmeasure, reg.Unregister)
 	}
 	return err
+}
+
+// measureCluster has the gate's time read, and makes the histogram of take-overs.
+func (n *Node) measureCluster() error {
+	meter, node := n.meter(), n.attributes()
+	closed, err := meter.Float64ObservableCounter("civitas.cluster.gate.closed", metric.WithUnit("s"),
+		metric.WithDescription("for how long cluster-wide servers were paused, as the node could not prove that it owns their names"))
+	if err != nil {
+		return err
+	}
+	taken, err := meter.Float64Histogram("civitas.cluster.takeover.duration", metric.WithUnit("s"),
+		metric.WithDescription("from the last sign of life of a name's owner to its being owned by this node"),
+		metric.WithExplicitBucketBoundaries(0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 15, 20, 30, 60))
+	if err != nil {
+		return err
+	}
+	n.takeOvers.Store(&takeOvers{taken, node})
+	reg, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveFloat64(closed, n.registry.Gate().Closed().Seconds(), node)
+		return nil
+	}, closed)
+	if err == nil {
+		n.unmeasure = append(n.unmeasure, reg.Unregister)
+	}
+	return err
+}
+
+// takeOvers is the histogram of them.
+type takeOvers struct {
+	seconds metric.Float64Histogram
+	node    metric.MeasurementOption
+}
+
+func (n *Node) tookOver(t cluster.TakeOver) {
+	if h := n.takeOvers.Load(); h != nil {
+		h.seconds.Record(context.Background(), t.Since.Seconds(), h.node)
+	}
+}
+
+func (n *Node) meter() metric.Meter {
+	mp := n.cfg.MeterProvider
+	if mp == nil {
+		mp = otel.GetMeterProvider()
+	}
+	return mp.Meter("github.com/civitas-go/civitas/node")
+}
+
+func (n *Node) attributes() metric.MeasurementOption {
+	return metric.WithAttributes(attribute.String("civitas.node.name", n.cfg.Name))
 }

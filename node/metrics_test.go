@@ -3,6 +3,8 @@ package node_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -59,11 +61,65 @@ func connectionMetrics(t *testing.T, reader sdkmetric.Reader) map[string]int64 {
 			continue
 		}
 		for _, m := range scope.Metrics {
-			data, _ := m.Data.(metricdata.Sum[int64])
+			data, ok := m.Data.(metricdata.Sum[int64])
+			if !ok {
+				continue // the cluster's
+			}
 			for _, p := range data.DataPoints {
 				got[m.Name] += p.Value
 			}
 		}
 	}
 	return got
+}
+
+// The time of a closed gate is counted, and so is how long a take-over took.
+func TestClusterMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := node.NewMemory()
+		cut := &storeCut{Connector: m}
+		var readers [2]sdkmetric.Reader
+		var configs [2]node.Config
+		for i, c := range []node.Connector{cut, m} {
+			readers[i] = sdkmetric.NewManualReader()
+			configs[i] = config([]string{"n1", "n2"}[i], c, public("box", hooks{}))
+			configs[i].MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(readers[i]))
+		}
+		start(t, configs[0])
+		<-time.After(10 * time.Second)
+		if got := seconds(t, readers[0], "civitas.cluster.gate.closed"); got != 0 {
+			t.Errorf("gate's time closed, while it was open: got %v, want 0", got)
+		}
+		cut.cut.Store(true)
+		<-time.After(time.Second)
+		start(t, configs[1])
+		if got := seconds(t, readers[0], "civitas.cluster.gate.closed"); got < 2*time.Second || got > 5*time.Second {
+			t.Errorf("gate's time closed 16s after the last renewal: got %v, want some 4s", got)
+		}
+		if got := seconds(t, readers[1], "civitas.cluster.takeover.duration"); got < 14*time.Second || got > 17*time.Second {
+			t.Errorf("take-over: got %v, want some 15s", got)
+		}
+		cut.cut.Store(false)
+	})
+}
+
+// seconds is the sum of a metric.
+func seconds(t *testing.T, reader sdkmetric.Reader, name string) (sum time.Duration) {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	noErr(t, "collect", reader.Collect(t.Context(), &all))
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if m.Name != name {
+				continue
+			}
+			switch data := m.Data.(type) {
+			case metricdata.Sum[float64]:
+				sum += time.Duration(data.DataPoints[0].Value * float64(time.Second))
+			case metricdata.Histogram[float64]:
+				sum += time.Duration(data.DataPoints[0].Sum * float64(time.Second))
+			}
+		}
+	}
+	return sum
 }

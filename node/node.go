@@ -42,7 +42,8 @@ type Node struct {
 	router   *router
 	service  *transport.Service
 
-	unmeasure func() error // ends the metrics of the connection
+	unmeasure []func() error // end the metrics
+	takeOvers atomic.Pointer[takeOvers]
 
 	operators *transport.Service // what they ask
 
@@ -90,6 +91,7 @@ func (n *Node) start(ctx context.Context) error {
 	if n.registry, err = cluster.Join(ctx, n.link.Store, cluster.NodeInfo{
 		Node: n.cfg.Name, Release: n.cfg.Release, Logger: n.log, EmbeddedServer: n.link.EmbeddedServer, Links: n.link.Links, Timing: n.cfg.Timing,
 		NameLost: func(server string, reason error) { n.router.nameLost(server, reason) },
+		TookOver: n.tookOver,
 	}); err != nil {
 		return err
 	}
@@ -113,7 +115,7 @@ func (n *Node) start(ctx context.Context) error {
 	if n.service, err = transport.ServeNode(n.link.Conn, subjects, n.registry.Incarnation(), n.log, n.router.deliver); err != nil {
 		return err
 	}
-	if err := n.measure(); err != nil {
+	if err := errors.Join(n.measure(), n.measureCluster()); err != nil {
 		return err
 	}
 	if n.router.discovery, err = n.discover(subjects); err != nil {

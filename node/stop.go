@@ -111,8 +111,8 @@ func (n *Node) disconnect() error {
 	if n.registry != nil {
 		errs = append(errs, n.registry.Leave(ctx))
 	}
-	if n.unmeasure != nil {
-		errs = append(errs, n.unmeasure())
+	for _, end := range n.unmeasure {
+		errs = append(errs, end())
 	}
 	if n.link != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)

@@ -167,7 +167,11 @@ func TestMetricsOfTwoNodes(t *testing.T) {
 	var all metricdata.ResourceMetrics
 	noErr(t, "collect", reader.Collect(t.Context(), &all))
 	got := map[string]int64{}
-	for _, m := range all.ScopeMetrics[0].Metrics {
+	var metrics []metricdata.Metrics
+	for _, scope := range all.ScopeMetrics {
+		metrics = append(metrics, scope.Metrics...)
+	}
+	for _, m := range metrics {
 		switch data := m.Data.(type) {
 		case metricdata.Sum[int64]:
 			for _, p := range data.DataPoints {
