@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,18 +38,30 @@ func (r *router) Claim(ctx context.Context, name string) (genserver.Claim, error
 	err := c.take(ctx)
 	r.mu.Lock()
 	delete(r.claiming, name)
-	switch {
-	case err != nil:
-	case c.lost.Load():
-		err = &genserver.Error{Code: genserver.ErrFenced.Code, Server: name, Text: "it was taken from this node at once"}
-	default:
+	lost := err == nil && c.lost.Load()
+	if err == nil && !lost {
 		r.claims[name] = c
 	}
 	r.mu.Unlock()
+	if lost {
+		err = c.relinquish(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// relinquish ends the public subject of a name that was lost before the claim of it
+// was complete. The record is another's by now.
+func (c *claim) relinquish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
+	defer cancel()
+	fenced := &genserver.Error{Code: genserver.ErrFenced.Code, Server: c.name, Text: "it was taken from this node at once"}
+	if err := c.drain(ctx); err != nil {
+		return fmt.Errorf("%w: %w", fenced, err)
+	}
+	return fenced
 }
 
 // take claims the name and serves its public subject.
