@@ -24,6 +24,7 @@ import (
 	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/internal/natsserver"
+	"github.com/civitas-go/civitas/internal/proctest"
 	"github.com/civitas-go/civitas/node"
 	"github.com/civitas-go/civitas/supervisor"
 	"github.com/civitas-go/civitas/transport"
@@ -151,7 +152,7 @@ func child(role string) (code int) {
 	return 0
 }
 
-func tellReady() { _, _ = os.Stdout.WriteString(ready + "\n") }
+func tellReady() { _, _ = os.Stdout.WriteString(proctest.Ready + "\n") }
 
 func runNATS(log *slog.Logger, term <-chan os.Signal) error {
 	port, err := strconv.Atoi(os.Getenv("CIVITAS_CRASH_PORT"))

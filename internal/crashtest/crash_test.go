@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/civitas-go/civitas/internal/proctest"
 )
 
 func TestMain(m *testing.M) {
@@ -93,12 +95,12 @@ type world struct {
 	serverLink *proxy
 	callerLink *proxy
 
-	nats, server, caller *process
+	nats, server, caller *proctest.Process
 	lives                int
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, dir: t.TempDir(), port: freePort(t)}
+	w := &world{t: t, dir: t.TempDir(), port: proctest.FreePort(t)}
 	target := fmt.Sprintf("127.0.0.1:%d", w.port)
 	w.serverLink, w.callerLink = newProxy(t, target), newProxy(t, target)
 	return w
@@ -117,33 +119,33 @@ func (w *world) startCaller() {
 }
 
 // start returns when the process says that it is ready.
-func (w *world) start(role string, env ...string) *process {
+func (w *world) start(role string, env ...string) *proctest.Process {
 	w.t.Helper()
 	w.lives++
 	life := fmt.Sprintf("%s-%02d", role, w.lives)
-	return startProcess(w.t, life, append(env, roleVar+"="+role, "CIVITAS_CRASH_DIR="+w.dir, "CIVITAS_CRASH_LIFE="+life))
+	return proctest.Start(w.t, life, append(env, roleVar+"="+role, "CIVITAS_CRASH_DIR="+w.dir, "CIVITAS_CRASH_LIFE="+life))
 }
 
-func (w *world) kill(p **process) {
+func (w *world) kill(p **proctest.Process) {
 	w.t.Helper()
-	(*p).signal(w.t, syscall.SIGKILL)
-	(*p).await(w.t)
+	(*p).Signal(w.t, syscall.SIGKILL)
+	(*p).Await(w.t)
 }
 
 // stop ends a process in good order: it fails if it left anything behind.
-func (w *world) stop(p **process) {
+func (w *world) stop(p **proctest.Process) {
 	w.t.Helper()
-	(*p).signal(w.t, syscall.SIGTERM)
-	if err := (*p).await(w.t); err != nil {
-		w.t.Errorf("stop of %s: got %v, want nil; it said\n%s", (*p).life, err, (*p).said())
+	(*p).Signal(w.t, syscall.SIGTERM)
+	if err := (*p).Await(w.t); err != nil {
+		w.t.Errorf("stop of %s: got %v, want nil; it said\n%s", (*p).Life(), err, (*p).Said())
 	}
 }
 
-func (w *world) freeze(p *process) {
+func (w *world) freeze(p *proctest.Process) {
 	w.t.Helper()
-	p.signal(w.t, syscall.SIGSTOP)
+	p.Signal(w.t, syscall.SIGSTOP)
 	<-time.After(moment)
-	p.signal(w.t, syscall.SIGCONT)
+	p.Signal(w.t, syscall.SIGCONT)
 }
 
 func (w *world) cut(links ...*proxy) {
@@ -159,7 +161,7 @@ func (w *world) cut(links ...*proxy) {
 // awaitReplies returns when calls are answered that were made after now.
 func (w *world) awaitReplies() {
 	w.t.Helper()
-	file := filepath.Join(w.dir, w.caller.life+outcomes)
+	file := filepath.Join(w.dir, w.caller.Life()+outcomes)
 	size := int64(0)
 	if info, err := os.Stat(file); err == nil {
 		size = info.Size()
@@ -169,7 +171,7 @@ func (w *world) awaitReplies() {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatalf("got no replies for a minute; the caller said\n%s\nthe server said\n%s", w.caller.said(), w.server.said())
+			w.t.Fatalf("got no replies for a minute; the caller said\n%s\nthe server said\n%s", w.caller.Said(), w.server.Said())
 		}
 		<-time.After(10 * time.Millisecond)
 	}
