@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/civitas-go/civitas/transport"
@@ -15,8 +16,8 @@ import (
 // JetStreamOptions are for [OpenJetStream]. The zero value is valid.
 type JetStreamOptions struct {
 	// Replicas is how many servers keep the records, if the stream has yet to be
-	// made: 1, the default, or 3 where there are three servers. An existing
-	// stream keeps what it has.
+	// made. Default 3 in a cluster of NATS servers, which must have three with
+	// JetStream then, else 1. An existing stream keeps what it has.
 	Replicas int
 	// AckWait is how long a write waits for its acknowledgement before it is
 	// repeated under the same id, and a read for its answer. Default 2 s.
@@ -67,9 +68,6 @@ func OpenJetStream(ctx context.Context, conn *transport.NATS, cluster string, o 
 	if err != nil {
 		return nil, fmt.Errorf("open records: %w", err)
 	}
-	if o.Replicas == 0 {
-		o.Replicas = 1
-	}
 	if o.AckWait == 0 {
 		o.AckWait = defaultAckWait
 	}
@@ -83,12 +81,23 @@ func OpenJetStream(ctx context.Context, conn *transport.NATS, cluster string, o 
 	if err != nil {
 		return nil, fmt.Errorf("open records of cluster %s: %w", cluster, err)
 	}
+	if s.replicas == 0 {
+		s.replicas = replicasOf(client.nc)
+	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if client.stream, err = openStream(ctx, client.js, s.config(), o.AckWait); err != nil {
 		return nil, fmt.Errorf("open records of cluster %s: %w", cluster, explain(err, client.nc))
 	}
 	return s, nil
+}
+
+// replicasOf are as many as keep the records through the loss of a server.
+func replicasOf(nc *nats.Conn) int {
+	if nc.ConnectedClusterName() == "" {
+		return 1
+	}
+	return 3
 }
 
 func (s *jetStreamStore) config() jetstream.StreamConfig { return streamConfig(s.layout, s.replicas) }

@@ -80,17 +80,19 @@ func findOrCreate(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	return stream, err
 }
 
+// What the servers say that is not in jetstream's list.
+const (
+	codeNoPeers             jetstream.ErrorCode = 10005
+	codeClusterNotAvailable jetstream.ErrorCode = 10008
+	codeClusterNoLeader     jetstream.ErrorCode = 10009
+)
+
 // passing reports whether an error at opening may go away by itself: no leader
 // yet, or not all servers there.
 func passing(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return true
 	}
-	const (
-		codeClusterNotAvailable jetstream.ErrorCode = 10008
-		codeNoPeers             jetstream.ErrorCode = 10005
-		codeClusterNoLeader     jetstream.ErrorCode = 10009
-	)
 	var api *jetstream.APIError
 	return errors.As(err, &api) &&
 		(api.ErrorCode == codeClusterNotAvailable || api.ErrorCode == codeNoPeers || api.ErrorCode == codeClusterNoLeader)
@@ -132,7 +134,11 @@ func checkStream(got, want jetstream.StreamConfig) error {
 
 // explain turns the client's words for common faults into what to do.
 func explain(err error, nc *nats.Conn) error {
+	var api *jetstream.APIError
 	switch {
+	case errors.As(err, &api) && api.ErrorCode == codeNoPeers:
+		return fmt.Errorf("the cluster of NATS servers has no three with JetStream that are up, which are to keep the records; "+
+			"with fewer, make the node's Replicas 1: %w", err)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fmt.Errorf("JetStream is not enabled for this account on %s; add `jetstream: enabled` to the account: %w", serverOf(nc), err)
 	case !nc.IsConnected() && !errors.Is(err, nats.ErrMaxPayload):

@@ -55,6 +55,10 @@ type NATS struct {
 	Auth transport.Auth
 	// DialTimeout is how long one server may take to answer. Default 2s.
 	DialTimeout time.Duration
+	// Replicas is how many servers keep the cluster's records, if this node is
+	// the first: see cluster.JetStreamOptions. Default 3 in a cluster of NATS servers,
+	// else 1.
+	Replicas int
 }
 
 var _ Connector = NATS{}
@@ -65,19 +69,23 @@ func URL(url string) Connector { return NATS{URL: url} }
 // Connect implements [Connector]. It tries each address once; the error is a
 // transport.ErrNotConnected that says what to check.
 func (c NATS) Connect(ctx context.Context, o LinkOptions) (*Link, error) {
-	return Dial(ctx, o, transport.NATSOptions{URL: c.URL, Auth: c.Auth, DialTimeout: c.DialTimeout})
+	return dial(ctx, o, transport.NATSOptions{URL: c.URL, Auth: c.Auth, DialTimeout: c.DialTimeout}, c.Replicas)
 }
 
 // Dial makes a Link of a NATS connection: for Connectors that know better than
 // [NATS] how to connect.
 func Dial(ctx context.Context, o LinkOptions, nats transport.NATSOptions) (*Link, error) {
+	return dial(ctx, o, nats, 0)
+}
+
+func dial(ctx context.Context, o LinkOptions, nats transport.NATSOptions, replicas int) (*Link, error) {
 	nats.Name = "civitas " + o.Cluster + "/" + o.Node
 	nats.Logger = o.Logger
 	conn, err := transport.DialNATS(ctx, nats)
 	if err != nil {
 		return nil, err
 	}
-	store, err := cluster.OpenJetStream(ctx, conn, o.Cluster, cluster.JetStreamOptions{})
+	store, err := cluster.OpenJetStream(ctx, conn, o.Cluster, cluster.JetStreamOptions{Replicas: replicas})
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
