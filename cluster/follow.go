@@ -151,6 +151,9 @@ func (q *inquiry) finish() {
 	}
 	if judged {
 		q.r.log.Warn("declared a node dead", "dead", record.Node, "incarnation", q.incarnation, "reason", why)
+		if q.r.info.Died != nil {
+			q.r.info.Died(record.Node, q.incarnation, why)
+		}
 		q.r.retireNode(record)
 	}
 }

@@ -36,6 +36,9 @@ type NodeInfo struct {
 	// TookOver is called when a claim has succeeded an owner that has ended, by
 	// whoever claims. May be nil.
 	TookOver func(TakeOver)
+	// Died is called when this node has declared another dead, from a goroutine of
+	// the registry's. May be nil.
+	Died func(node, incarnation, reason string)
 	// Links brings fast death: witnesses of this node's life, and word of the
 	// ends of others'. Nil for none. It must work until Leave or Close has returned.
 	Links Links

@@ -13,6 +13,9 @@ func layoutOf(cluster string) (layout, error) {
 // stream is the name of the stream that holds the records.
 func (l layout) stream() string { return "CIVITAS_" + l.Cluster() }
 
+// events is the name of the stream that keeps the events.
+func (l layout) events() string { return l.stream() + "_EVENTS" }
+
 // record is the subject a record is written to.
 func (l layout) record(k Key) string { return l.Record(string(k.Kind), k.Name) }
 

@@ -252,9 +252,9 @@ func isCall(it item) bool {
 	return it.header().kind == KindCall
 }
 
-// CountRestart has a supervisor's restart of a child in the metrics, with the
-// code of the reason the child's last life ended for. It's for supervisors.
-func (s *System) CountRestart(child Runnable, reason error) {
+// countRestart has a restart in the metrics, with the code of the reason the
+// child's last life ended for.
+func (s *System) countRestart(child Runnable, reason error) {
 	if s.metrics == nil || child == nil || reason == nil {
 		return
 	}

@@ -32,6 +32,9 @@ type Config struct {
 	// MeterProvider takes the metrics; nil for the global one, as it is when
 	// the System is made. [System.Stop] ends what it observes.
 	MeterProvider metric.MeterProvider
+	// Notices is told what supervisors do, from their goroutines: it must not
+	// block. Nil for nobody.
+	Notices func(Notice)
 }
 
 // System is the process table of one program: where servers start, are found
@@ -43,6 +46,7 @@ type System struct {
 	log     *slog.Logger
 	tracer  trace.Tracer // nil where nobody traces
 	metrics *metrics     // nil where nobody measures
+	notices func(Notice) // nil where nobody is told
 
 	procs *table
 	hosts sync.Map // *definition to *host
@@ -77,7 +81,7 @@ func (h *host) entries(kind Kind) map[string]entry {
 // NewSystem makes an empty System. It has no goroutines of its own; Stop ends
 // its servers.
 func NewSystem(cfg Config) *System {
-	s := &System{node: cfg.Node, router: cfg.Router, codec: cfg.Codec, log: cfg.Logger, procs: newTable()}
+	s := &System{node: cfg.Node, router: cfg.Router, codec: cfg.Codec, log: cfg.Logger, notices: cfg.Notices, procs: newTable()}
 	if s.codec == nil {
 		s.codec = JSON
 	}

@@ -155,6 +155,14 @@ func (c *Context) finish(err error) {
 // leads to is shown there too.
 type Cause struct{ span trace.SpanContext }
 
+// TraceID is the trace's, in hex; empty for nowhere.
+func (c Cause) TraceID() string {
+	if !c.span.HasTraceID() {
+		return ""
+	}
+	return c.span.TraceID().String()
+}
+
 // CrashedIn is the span of the handler that the process crashed in; nowhere, if
 // it did not crash, or not in a handler that has a span.
 func (p *Process) CrashedIn() Cause {

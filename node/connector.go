@@ -39,6 +39,8 @@ type Link struct {
 	EmbeddedServer string
 	// Links brings fast death; see the same in cluster.NodeInfo. Nil for none.
 	Links cluster.Links
+	// Events keeps what happens in the cluster. Nil for nobody does.
+	Events *cluster.EventLog
 	// Close ends all that Connect began, Conn and Store included.
 	Close func(ctx context.Context) error
 }
@@ -62,6 +64,9 @@ type NATS struct {
 }
 
 var _ Connector = NATS{}
+
+// lastEvents is how long the end of a Link waits for events to be kept.
+const lastEvents = time.Second
 
 // URL is [NATS] with nothing but a URL.
 func URL(url string) Connector { return NATS{URL: url} }
@@ -91,10 +96,19 @@ func dial(ctx context.Context, o LinkOptions, nats transport.NATSOptions, replic
 		defer cancel()
 		return nil, errors.Join(err, conn.Close(ctx))
 	}
+	events, err := cluster.OpenEventLog(conn, o.Cluster, o.Logger)
+	if err != nil {
+		return nil, err // as OpenJetStream would have been
+	}
 	return &Link{
-		Conn:  conn,
-		Store: store,
-		URL:   conn.Conn().ConnectedUrlRedacted(),
-		Close: func(ctx context.Context) error { return errors.Join(store.Close(), conn.Close(ctx)) },
+		Conn:   conn,
+		Store:  store,
+		URL:    conn.Conn().ConnectedUrlRedacted(),
+		Events: events,
+		Close: func(ctx context.Context) error {
+			last, cancel := context.WithTimeout(ctx, lastEvents)
+			defer cancel()
+			return errors.Join(events.Close(last), store.Close(), conn.Close(ctx))
+		},
 	}, nil
 }

@@ -73,6 +73,7 @@ func (n *Node) watchSession() {
 	reason := *asError(n.registry.Err())
 	reason.Undelivered, reason.Text = false, reason.Text+"; its record is "+record.String()
 	n.router.sessionLost(&reason)
+	n.happened(cluster.Event{Kind: cluster.EventFenced, Reason: reason.Text})
 	select {
 	case <-n.started:
 		n.root.RequestStop(&reason)

@@ -83,6 +83,7 @@ type takeOvers struct {
 }
 
 func (n *Node) tookOver(t cluster.TakeOver) {
+	n.happened(cluster.Event{Kind: cluster.EventTakeOver, Server: t.Server, Epoch: t.Epoch, From: t.From, Reason: "its owner on node " + t.Node + " has ended"})
 	if h := n.takeOvers.Load(); h != nil {
 		h.seconds.Record(context.Background(), t.Since.Seconds(), h.node)
 	}

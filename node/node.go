@@ -76,7 +76,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (n *Node) start(ctx context.Context) error {
-	sys := genserver.Config{Node: n.cfg.Name, Logger: n.log, TracerProvider: n.cfg.TracerProvider, MeterProvider: n.cfg.MeterProvider}
+	sys := genserver.Config{Node: n.cfg.Name, Logger: n.log, TracerProvider: n.cfg.TracerProvider, MeterProvider: n.cfg.MeterProvider, Notices: n.noticed}
 	if n.cfg.NATS == nil {
 		n.sys = genserver.NewSystem(sys)
 		if err := n.startAdmin(ctx); err != nil {
@@ -90,8 +90,11 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	if n.registry, err = cluster.Join(ctx, n.link.Store, cluster.NodeInfo{
 		Node: n.cfg.Name, Release: n.cfg.Release, Logger: n.log, EmbeddedServer: n.link.EmbeddedServer, Links: n.link.Links, Timing: n.cfg.Timing,
-		NameLost: func(server string, reason error) { n.router.nameLost(server, reason) },
-		TookOver: n.tookOver,
+		NameLost: func(server string, reason error) {
+			n.happened(cluster.Event{Kind: cluster.EventFenced, Server: server, Reason: reason.Error()})
+			n.router.nameLost(server, reason)
+		},
+		TookOver: n.tookOver, Died: n.died,
 	}); err != nil {
 		return err
 	}
@@ -134,7 +137,11 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.link.Conn.Flush(ctx); err != nil {
 		return err
 	}
-	return n.startTree(ctx)
+	if err := n.startTree(ctx); err != nil {
+		return err
+	}
+	n.happened(cluster.Event{Kind: cluster.EventJoin})
+	return nil
 }
 
 // discover shows the node to NATS's own tools.

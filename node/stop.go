@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/transport"
 )
@@ -109,7 +110,11 @@ func (n *Node) disconnect() error {
 		}
 	}
 	if n.registry != nil {
-		errs = append(errs, n.registry.Leave(ctx))
+		err := n.registry.Leave(ctx)
+		if err == nil && n.registry.Err() == nil && n.root != nil {
+			n.happened(cluster.Event{Kind: cluster.EventLeave})
+		}
+		errs = append(errs, err)
 	}
 	for _, end := range n.unmeasure {
 		errs = append(errs, end())

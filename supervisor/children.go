@@ -61,7 +61,9 @@ func (s *server) startChild(a supervision.StartChild) {
 	}
 	child := s.spec[a.ID]
 	if a.Generation > 1 {
-		s.sys.CountRestart(child.Run, s.ended[a.ID].reason)
+		s.sys.Notify(genserver.Notice{
+			Kind: genserver.Restarted, Server: a.ID, Supervisor: s.self.Name(), Reason: s.ended[a.ID].reason, Cause: s.ended[a.ID].crash,
+		}, child.Run)
 	}
 	r := &running{server: s, id: a.ID, generation: a.Generation, cause: s.ended[a.ID].crash}
 	delete(s.ended, a.ID)

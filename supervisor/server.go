@@ -234,6 +234,9 @@ func (s *server) step(e supervision.Event) {
 		case supervision.Started:
 		default:
 			s.final = a
+			if e, ok := a.(supervision.Escalate); ok {
+				s.sys.Notify(genserver.Notice{Kind: genserver.Escalated, Server: s.self.Name(), Reason: exhausted(e.Reason)}, nil)
+			}
 		}
 	}
 }
