@@ -26,6 +26,7 @@ type cache struct {
 	mu      sync.RWMutex
 	routes  map[string]*route
 	lookups map[string]*lookup
+	doubted map[string]*route // to be read again soon
 }
 
 // route is replaced, not changed, when its owner is another.
@@ -95,20 +96,47 @@ func (c *cache) forget(name, incarnation string) {
 	}
 }
 
+// doubt has the route to an incarnation read again soon, and kept until then.
+func (c *cache) doubt(name, incarnation string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.routes[name]; r != nil && r.owner.Incarnation == incarnation {
+		c.doubtLocked(name, r)
+	}
+}
+
+func (c *cache) doubtLocked(name string, r *route) {
+	if c.doubted == nil {
+		c.doubted = map[string]*route{}
+	}
+	r.fresh = false // should that read fail, a later round has another
+	c.doubted[name] = r
+}
+
+func (c *cache) takeDoubted() map[string]*route {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := c.doubted
+	c.doubted = nil
+	return all
+}
+
 func (c *cache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.routes)
 }
 
-// changed takes a watched change. Names nobody here asked for are passed over.
-func (c *cache) changed(ch Change) {
+// changed takes a watched change. Names nobody here asked for are passed over. If the
+// change has another bear a name, it returns whose place that has taken; gap says
+// that a copy before this one was lost.
+func (c *cache) changed(ch Change) (before string, gap bool) {
 	name := ch.Key.Name
 	c.mu.RLock()
 	concerns := c.routes[name] != nil || c.lookups[name] != nil
 	c.mu.RUnlock()
 	if !concerns { // a lookup that begins now reads a state at least as new, or the next round does
-		return
+		return "", false
 	}
 	o, err := c.ownerIn(ch)
 	c.mu.Lock()
@@ -123,7 +151,14 @@ func (c *cache) changed(ch Change) {
 		delete(c.routes, name)
 	default:
 		c.putLocked(name, o)
+		if gap = ch.Prev > r.owner.Epoch; gap {
+			c.doubtLocked(name, c.routes[name])
+		}
+		if o.Incarnation != r.owner.Incarnation {
+			before = r.owner.Incarnation
+		}
 	}
+	return before, gap
 }
 
 func (c *cache) ownerIn(ch Change) (Owner, error) {

@@ -94,7 +94,7 @@ func (r *Registry) claimFailed(server string, expect uint64, err error) error {
 
 // ownerChanged takes a watched change of an owner record.
 func (r *Registry) ownerChanged(ch Change) {
-	r.owners.changed(ch)
+	r.replaced(r.owners.changed(ch))
 	r.supersede(ch.Key.Name, ch.Seq, ch.Deleted)
 }
 

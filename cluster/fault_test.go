@@ -24,8 +24,9 @@ const (
 // faultStore does to each operation what its script says.
 type faultStore struct {
 	cluster.Store
-	reads atomic.Int64
-	deaf  atomic.Bool // watches see nothing
+	reads  atomic.Int64
+	deaf   atomic.Bool  // watches see nothing
+	unseen atomic.Int64 // owner records' changes that they have not seen so far
 
 	mu     sync.Mutex
 	script func(op string, k cluster.Key) fault
@@ -131,8 +132,12 @@ func (s *faultStore) Delete(ctx context.Context, k cluster.Key, expect uint64) e
 
 func (s *faultStore) Watch(ctx context.Context, kind cluster.Kind, fn func(cluster.Change)) (func(), error) {
 	return s.Store.Watch(ctx, kind, func(c cluster.Change) {
-		if !s.deaf.Load() {
-			fn(c)
+		if s.deaf.Load() {
+			if kind == cluster.KindOwner {
+				s.unseen.Add(1)
+			}
+			return
 		}
+		fn(c)
 	})
 }

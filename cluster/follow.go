@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/internal/membership"
 )
 
@@ -145,7 +144,9 @@ func (q *inquiry) finish() {
 	waiting := q.waiting
 	q.waiting = nil
 	q.tell()
+	dead := q.inquest.Status(q.r.gate.now()) == membership.Died
 	q.mu.Unlock()
+	q.r.endings.note(q.incarnation, record.Node, dead)
 	for _, fn := range waiting {
 		fn(reason)
 	}
@@ -160,15 +161,7 @@ func (q *inquiry) finish() {
 
 // reason is that of the end; q.mu is held.
 func (q *inquiry) reason() error {
-	who := "incarnation " + q.incarnation
-	if q.record.Node != "" {
-		who = "node " + q.record.Node + " (" + who + ")"
-	}
-	how := "has left the cluster"
-	if q.inquest.Status(q.r.gate.now()) == membership.Died {
-		how = "was declared dead"
-	}
-	return &genserver.Error{Code: genserver.ErrNodeDown.Code, Text: who + " " + how}
+	return endedError(q.incarnation, q.record.Node, q.inquest.Status(q.r.gate.now()) == membership.Died)
 }
 
 // tell lets those look who wait for the status; q.mu is held.

@@ -15,20 +15,34 @@ func (r *Registry) background(every time.Duration) {
 		select {
 		case <-r.life.Done():
 			return
+		case <-r.repair:
+			r.mend()
+			continue
 		case <-ticker.C:
 		}
-		r.refresh(r.owners)
-		r.refresh(r.nodes)
+		r.refresh(r.owners, r.owners.stale(refreshLimit, maxIdle))
+		r.refresh(r.nodes, r.nodes.stale(refreshLimit, maxIdle))
+		r.suspectTheSilent()
+		r.lookForEnds()
 		r.settleAll()
 		r.checkOwned()
 		r.forgetSightings()
 	}
 }
 
-// refresh reads again what callers use and no watch has confirmed. When the
-// store does not answer it gives up until the next round.
-func (r *Registry) refresh(c *cache) {
-	for what, route := range c.stale(refreshLimit, maxIdle) {
+// mend reads again what is in doubt, and then rests, so that callers whose calls
+// fail can't swamp the store.
+func (r *Registry) mend() {
+	r.refresh(r.owners, r.owners.takeDoubted())
+	r.refresh(r.nodes, r.nodes.takeDoubted())
+	r.lookForEnds()
+	_ = pause(r.life, lookupPause)
+}
+
+// refresh reads again what callers use and no watch has confirmed, or what is in
+// doubt. When the store does not answer it gives up until the next round.
+func (r *Registry) refresh(c *cache, routes map[string]*route) {
+	for what, route := range routes {
 		e, err := r.get(Key{Kind: c.kind, Name: what})
 		c.refreshed(what, route, e, err)
 		if err != nil && transient(err) {

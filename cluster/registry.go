@@ -68,14 +68,16 @@ type Registry struct {
 	timing membership.Timing
 	gate   *Gate
 	renew  bell // the session wants to be looked after before its time
+	repair bell // so does the background
 
 	joined     chan struct{} // closed when the session was acknowledged first, or lost
 	joinedOnce sync.Once
 	lost       chan struct{} // closed when the session is lost
 
-	owners *cache
-	nodes  *cache
-	stops  []func() // of the watches
+	owners  *cache
+	nodes   *cache
+	endings endings
+	stops   []func() // of the watches
 
 	life context.Context // ends with Leave or Close
 	end  context.CancelFunc
@@ -151,6 +153,7 @@ func join(ctx context.Context, s Store, info NodeInfo, every time.Duration) (*Re
 		timing:    info.Timing.withDefaults(),
 		gate:      newGate(),
 		renew:     newBell(),
+		repair:    newBell(),
 		joined:    make(chan struct{}),
 		lost:      make(chan struct{}),
 		sightings: map[string]sighting{},
@@ -187,7 +190,7 @@ func join(ctx context.Context, s Store, info NodeInfo, every time.Duration) (*Re
 
 func (r *Registry) watch(ctx context.Context) error {
 	for kind, fn := range map[Kind]func(Change){
-		KindOwner: r.ownerChanged, KindNode: r.nodes.changed, KindSession: r.sessionChanged,
+		KindOwner: r.ownerChanged, KindNode: r.nodeChanged, KindSession: r.sessionChanged,
 	} {
 		stop, err := r.store.Watch(ctx, kind, fn)
 		if err != nil {

@@ -230,6 +230,91 @@ func TestForgetReadsAgain(t *testing.T) {
 	})
 }
 
+// A route in doubt is kept while the store is away, and corrected by a read as soon
+// as it's back.
+func TestDoubtReadsAgain(t *testing.T) {
+	onEachStore(t, func(t *testing.T, b bundle) {
+		s := b.open()
+		s.deaf.Store(true)
+		n1, err := cluster.Join(t.Context(), s, cluster.NodeInfo{Node: "n1"}) // no round of the background within this test
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave(t, n1)
+		n2, n3 := join(t, b.open(), "n2"), join(t, b.open(), "n3")
+		old := claim(t, n2, "a")
+		wantOwner(t, n1, "a", n2, old)
+		release(t, n2, "a")
+		epoch := claim(t, n3, "a")
+
+		s.on(func(string, cluster.Key) fault { return unavailable })
+		before := s.reads.Load()
+		n1.Doubt("a", n2.Incarnation())
+		eventually(t, "the doubted name is read", func() bool { return s.reads.Load() > before })
+		wantOwner(t, n1, "a", n2, old) // the store is away
+
+		s.on(nil)
+		n1.Doubt("a", n3.Incarnation()) // not whom it knows
+		wantOwner(t, n1, "a", n2, old)
+		n1.Doubt("a", n2.Incarnation())
+		eventually(t, "the doubted name is corrected", func() bool {
+			o, err := n1.Resolve(t.Context(), "a")
+			return err == nil && o.Epoch == epoch && o.Incarnation == n3.Incarnation()
+		})
+	})
+}
+
+// A copy that does not follow on the one before has the name read: others may
+// have been lost, too.
+func TestGapIsRepairedByARead(t *testing.T) {
+	onEachStore(t, func(t *testing.T, b bundle) {
+		s := b.open()
+		n1, err := cluster.Join(t.Context(), s, cluster.NodeInfo{Node: "n1"}) // no round of the background within this test
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave(t, n1)
+		store := b.open()
+		k := cluster.Key{Kind: cluster.KindOwner, Name: "a"}
+		value, err := cluster.OwnerRecord{Incarnation: "I", Node: "n2"}.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := func(expect uint64) uint64 {
+			seq, err := store.Update(t.Context(), k, value, expect)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return seq
+		}
+		known := func(epoch uint64) func() bool {
+			return func() bool {
+				o, err := n1.Resolve(t.Context(), "a")
+				return err == nil && o.Epoch == epoch
+			}
+		}
+		seq, err := store.Create(t.Context(), k, value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the name is known", known(seq))
+		before := s.reads.Load()
+		seq = write(seq)
+		eventually(t, "the next copy is seen", known(seq))
+		if got := s.reads.Load(); got != before {
+			t.Errorf("copies without a gap: got %d reads, want none", got-before)
+		}
+		s.deaf.Store(true)
+		seq = write(seq)
+		eventually(t, "the copy is lost", func() bool { return s.unseen.Load() > 0 })
+		s.deaf.Store(false)
+		before = s.reads.Load()
+		seq = write(seq)
+		eventually(t, "the copy after the gap is seen", known(seq))
+		eventually(t, "the name is read", func() bool { return s.reads.Load() > before })
+	})
+}
+
 func TestLostCopiesAreRepaired(t *testing.T) {
 	onEachStore(t, func(t *testing.T, b bundle) {
 		s := b.open()

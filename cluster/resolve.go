@@ -61,6 +61,34 @@ func (r *Registry) Forget(server, incarnation string) { r.owners.forget(server, 
 // ForgetNode drops what is cached of a node's name, as Forget does for a server's.
 func (r *Registry) ForgetNode(node, incarnation string) { r.nodes.forget(node, incarnation) }
 
+// Doubt has what is cached of a name read again soon, if it is still this
+// incarnation, which has not answered a call; until then it stays. Whether the
+// incarnation has ended is looked up, too.
+func (r *Registry) Doubt(server, incarnation string) { r.doubt(r.owners, server, incarnation) }
+
+// DoubtNode has what is cached of a node's name read again, as Doubt does for a server's.
+func (r *Registry) DoubtNode(node, incarnation string) { r.doubt(r.nodes, node, incarnation) }
+
+func (r *Registry) doubt(c *cache, what, incarnation string) {
+	c.doubt(what, incarnation)
+	r.endings.suspect(incarnation)
+	r.repair.signal()
+}
+
+// nodeChanged takes a watched change of a node's record.
+func (r *Registry) nodeChanged(ch Change) { r.replaced(r.nodes.changed(ch)) }
+
+// replaced has the session read of an incarnation, if any, that another has taken the
+// place of, for it may have ended unnoticed; and what is in doubt since copies were lost.
+func (r *Registry) replaced(before string, gap bool) {
+	if before != "" {
+		r.endings.suspect(before)
+	}
+	if before != "" || gap {
+		r.repair.signal()
+	}
+}
+
 func (r *Registry) lookUp(ctx context.Context, c *cache, what string) (Owner, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()

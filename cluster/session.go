@@ -205,6 +205,10 @@ func (r *Registry) sessionChanged(ch Change) {
 	}
 	r.mu.Lock()
 	q := r.inquiries[incarnation]
+	node := seen.record.Node
+	if ch.Deleted {
+		node = r.sightings[incarnation].record.Node
+	}
 	switch {
 	case ch.Deleted || seen.record.State == Dead:
 		delete(r.sightings, incarnation)
@@ -212,6 +216,9 @@ func (r *Registry) sessionChanged(ch Change) {
 		r.sightings[incarnation] = seen
 	}
 	r.mu.Unlock()
+	if ch.Deleted || seen.record.State == Dead {
+		r.endings.note(incarnation, node, !ch.Deleted)
+	}
 	switch {
 	case q == nil:
 	case ch.Deleted:

@@ -79,6 +79,9 @@ func outgoing(ctx context.Context, from *Context, to Ref, kind Kind, m Message) 
 	h.fill(ctx, from, kind, out.Op)
 	if h.local != nil {
 		out.From = h.local.name
+		if c := h.local.claim; c != nil {
+			out.FromEpoch = c.Epoch()
+		}
 		out.Chain = h.chain.names()
 	}
 	if h.span != nil {

@@ -84,6 +84,9 @@ type Envelope struct {
 	From string
 	// FromNode names the sender's node, empty if that is not a node's.
 	FromNode string
+	// FromEpoch is the epoch of the sending server's ownership of its cluster-wide
+	// name; zero of a node-local one.
+	FromEpoch uint64
 	// Deadline is when the caller stops waiting; zero for never.
 	Deadline time.Time
 	// Span is the sender's span.

@@ -1,11 +1,20 @@
 package node
 
-import "github.com/civitas-go/civitas/genserver"
+import (
+	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/transport"
+)
 
 // deliver takes a message from another node. It is called from the node's one
 // subscription and never blocks: the System puts the message into a mailbox or
 // refuses it, and what is for the node's runtime is soon done.
-func (r *router) deliver(in *genserver.Incoming, epoch uint64) {
+func (r *router) deliver(in *genserver.Incoming, epoch uint64, from transport.Origin) {
+	if from.Epoch > 0 {
+		if err := r.refusal(in, from); err != nil {
+			r.sys.Refuse(in, err)
+			return
+		}
+	}
 	switch {
 	case in.To == runtimeName:
 		r.control(in)

@@ -37,3 +37,6 @@ func Received(n *Node) uint64 { return n.service.Stats().Received }
 
 // Acquainted waits until a node has asked those it has met what they can.
 func Acquainted(n *Node) { n.router.peers.asking.Wait() }
+
+// Refused counts what was not let in since its sender did not own its name any more.
+func Refused(n *Node) uint64 { return n.router.origins.refused.Load() }

@@ -20,6 +20,7 @@ import (
 type storeCut struct {
 	node.Connector
 	cut   atomic.Bool
+	deaf  atomic.Bool // watches alone see nothing
 	store cluster.Store
 }
 
@@ -75,7 +76,7 @@ func (s cutStore) Delete(ctx context.Context, k cluster.Key, expect uint64) erro
 
 func (s cutStore) Watch(ctx context.Context, kind cluster.Kind, fn func(cluster.Change)) (func(), error) {
 	return s.Store.Watch(ctx, kind, func(ch cluster.Change) {
-		if s.away() == nil {
+		if s.away() == nil && !s.c.deaf.Load() {
 			fn(ch)
 		}
 	})

@@ -66,10 +66,16 @@ func (n *Node) measureCluster() error {
 		return err
 	}
 	n.takeOvers.Store(&takeOvers{taken, node})
+	refused, err := meter.Int64ObservableCounter("civitas.cluster.messages.refused", metric.WithUnit("{message}"),
+		metric.WithDescription("messages of servers that did not own their cluster-wide names any more"))
+	if err != nil {
+		return err
+	}
 	reg, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		o.ObserveFloat64(closed, n.registry.Gate().Closed().Seconds(), node)
+		o.ObserveInt64(refused, int64(n.router.origins.refused.Load()), node) // Never so many.
 		return nil
-	}, closed)
+	}, closed, refused)
 	if err == nil {
 		n.unmeasure = append(n.unmeasure, reg.Unregister)
 	}

@@ -29,6 +29,7 @@ func TestConnectionMetrics(t *testing.T) {
 		"civitas.nats.disconnects": 0, "civitas.nats.reconnects": 0,
 		"civitas.nats.messages.dropped": 0, "civitas.nats.messages.too_large": 1,
 		"civitas.nats.messages.unsent": 0, "civitas.nats.messages.missing": 0,
+		"civitas.cluster.messages.refused": 0,
 	}
 	if diff := cmp.Diff(want, connectionMetrics(t, reader)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -338,7 +338,7 @@ func TestMonitorOfAnOlderNode(t *testing.T) {
 		sys := genserver.NewSystem(genserver.Config{Node: "old", Codec: transport.MsgPack, Logger: quiet})
 		_, err = sys.Start(t.Context(), "box", Box.With(hooks{}), genserver.SpawnOptions{})
 		noErr(t, "start", err)
-		svc, err := transport.ServeNode(link.Conn, subjects, registry.Incarnation(), quiet, func(in *genserver.Incoming, _ uint64) { sys.Deliver(in) })
+		svc, err := transport.ServeNode(link.Conn, subjects, registry.Incarnation(), quiet, func(in *genserver.Incoming, _ uint64, _ transport.Origin) { sys.Deliver(in) })
 		noErr(t, "serve", err)
 
 		child, seen := observing("o")

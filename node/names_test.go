@@ -248,6 +248,7 @@ func TestCallsToACrashedNode(t *testing.T) {
 		crashedNode(t, nats, "ghost", "box")
 		n1 := start(t, config("n1", nats))
 		for _, ref := range []genserver.Ref{n1.Ref("box"), n1.Ref("any").On("ghost")} {
+			noErr(t, "a cast, for the route to be known", ref.Cast(t.Context(), Put{}))
 			const timeout = 300 * time.Millisecond
 			began := time.Now()
 			_, err := genserver.Call(t.Context(), ref, Get{}, genserver.WithTimeout(timeout))

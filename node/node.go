@@ -115,6 +115,7 @@ func (n *Node) start(ctx context.Context) error {
 		incarnation: n.registry.Incarnation(), resolve: n.registry.ResolveNode, publish: n.router.publishOverload, log: n.log,
 	}
 	n.router.overloads.start()
+	n.registry.FollowAll(n.router.nodeEnded)
 	if n.service, err = transport.ServeNode(n.link.Conn, subjects, n.registry.Incarnation(), n.log, n.router.deliver); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,7 @@ const (
 
 // peer is one incarnation of a node.
 type peer struct {
+	life     transport.Peer      // until it is known to have ended
 	prefix   string              // of its subjects
 	sequence *transport.Sequence // of what goes there, whichever name it is for
 	bundles  atomic.Bool         // it takes them; until it has said so, it does not
@@ -89,12 +91,23 @@ func (r *router) peer(incarnation string) *peer {
 	if p = r.peers.all[incarnation]; p != nil {
 		return p
 	}
+	if len(r.peers.all) >= maxPeers {
+		maps.DeleteFunc(r.peers.all, func(incarnation string, _ *peer) bool {
+			_, reason := r.registry.Ended(incarnation)
+			return reason != nil
+		})
+	}
 	if r.peers.all == nil || len(r.peers.all) >= maxPeers {
 		r.peers.all = make(map[string]*peer)
 	}
 	p = &peer{prefix: r.subjects.Node(incarnation, ""), sequence: transport.NewSequence()}
 	r.peers.all[incarnation] = p
-	r.ask(p, incarnation)
+	// Had it ended before it was among them, nobody would say so again.
+	if _, reason := r.registry.Ended(incarnation); reason != nil {
+		r.conn.Fail(&p.life, reason)
+	} else {
+		r.ask(p, incarnation)
+	}
 	return p
 }
 

@@ -33,6 +33,7 @@ type router struct {
 
 	peers     peers
 	overloads overloads
+	origins   origins
 
 	monitors monitors
 	life     context.Context //nolint:containedctx // ends what runs in the background
@@ -130,7 +131,7 @@ func (r *router) Publish(ctx context.Context, m *genserver.Outgoing) error {
 	if err := p.refusals.of(m.To); err != nil {
 		return err
 	}
-	return transport.Publish(r.conn, p.route(m, owner), m)
+	return transport.Publish(r.conn, r.route(p, m, owner), m)
 }
 
 // settle ends the public subjects and returns when everything that NATS has
@@ -173,6 +174,14 @@ func (r *router) resolve(ctx context.Context, m *genserver.Outgoing) (cluster.Ow
 	return cluster.Owner{Node: m.Node, Incarnation: incarnation}, err
 }
 
+func (r *router) doubt(m *genserver.Outgoing, owner cluster.Owner) {
+	if m.Node == "" {
+		r.registry.Doubt(m.To, owner.Incarnation)
+	} else {
+		r.registry.DoubtNode(m.Node, owner.Incarnation)
+	}
+}
+
 func (r *router) forget(m *genserver.Outgoing, owner cluster.Owner) {
 	if m.Node == "" {
 		r.registry.Forget(m.To, owner.Incarnation)
@@ -182,13 +191,24 @@ func (r *router) forget(m *genserver.Outgoing, owner cluster.Owner) {
 }
 
 // route is the way to an owner, whose peer it is.
-func (p *peer) route(m *genserver.Outgoing, owner cluster.Owner) transport.Route {
-	return transport.Route{Subject: p.subject(m.To), Epoch: owner.Epoch, Sequence: p.sequence, Bundle: p.bundle()}
+func (r *router) route(p *peer, m *genserver.Outgoing, owner cluster.Owner) transport.Route {
+	return transport.Route{
+		Subject: p.subject(m.To), Epoch: owner.Epoch, From: r.registry.Incarnation(),
+		Peer: &p.life, Sequence: p.sequence, Bundle: p.bundle(),
+	}
 }
 
 // call sends a call to that owner.
 func (r *router) call(ctx context.Context, m *genserver.Outgoing, owner cluster.Owner) (genserver.Body, error) {
-	return transport.Request(ctx, r.conn, r.peer(owner.Incarnation).route(m, owner), m)
+	body, err := transport.Request(ctx, r.conn, r.route(r.peer(owner.Incarnation), m, owner), m)
+	switch {
+	case err == nil:
+	case errors.Is(err, transport.ErrPeerEnded):
+		r.forget(m, owner)
+	case errors.Is(err, context.DeadlineExceeded):
+		r.doubt(m, owner) // the route may be wrong; or the server is slow
+	}
+	return body, err
 }
 
 // named makes the one error of transport.Request that is no *genserver.Error

@@ -138,7 +138,7 @@ func (r *router) command(ctx context.Context, to cluster.Owner, m genserver.Mess
 
 func (r *router) runtimeOf(incarnation string) transport.Route {
 	p := r.peer(incarnation)
-	return transport.Route{Subject: p.subject(runtimeName), Sequence: p.sequence, Bundle: p.bundle()}
+	return transport.Route{Subject: p.subject(runtimeName), Peer: &p.life, Sequence: p.sequence, Bundle: p.bundle()}
 }
 
 func (r *router) toRuntime(kind genserver.Kind, m genserver.Message) *genserver.Outgoing {

@@ -83,7 +83,7 @@ func BenchmarkRequest(b *testing.B) {
 		return c
 	}
 	callee, caller := dial(), dial()
-	if _, err := transport.ServeNode(callee, subjects, "I", nil, func(in *genserver.Incoming, _ uint64) {
+	if _, err := transport.ServeNode(callee, subjects, "I", nil, func(in *genserver.Incoming, _ uint64, _ transport.Origin) {
 		var m acquire
 		err := in.Body.Decode(&m)
 		in.Reply.Reply(grant{OK: m.N > 0}, err)

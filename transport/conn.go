@@ -25,6 +25,11 @@ type Conn interface {
 	// whether the message arrived is unknown.
 	Request(ctx context.Context, m Msg) (Msg, error)
 
+	// Fail has every request to the peer fail, at once: one in flight with an
+	// ErrPeerEnded, one made later with an ErrNoResponders before it is sent. Either
+	// has the reason in it. An answer that comes after Fail is not taken any more.
+	Fail(to *Peer, reason error)
+
 	// Subscribe has deliver called for each message to subject, which may
 	// end in the wildcards of NATS. The calls come one after another, in a
 	// goroutine of the subscription; deliver may keep what it is given and
@@ -70,6 +75,8 @@ type Msg struct {
 	// Until, of a request, ends it as its context's deadline would, which costs
 	// more to make; zero for the context alone.
 	Until time.Time
+	// Peer is whom a request is made to, for Fail; nil for nobody in particular.
+	Peer *Peer
 	// Sent, of a request, unless it's nil, is called when the message has left for
 	// the broker in order, before the answer is awaited. It must not block.
 	Sent func()
@@ -122,6 +129,9 @@ var (
 	// ErrDisconnected means that the connection was lost, or closed, after the message
 	// had left and before an answer came. Whether it arrived is unknown.
 	ErrDisconnected = errors.New("connection lost")
+	// ErrPeerEnded means that the node that the message was sent to is known to have ended,
+	// and no answer came before. Whether it arrived is unknown.
+	ErrPeerEnded = errors.New("the node has ended")
 	// ErrClosed means that the Conn had been closed. Nothing was sent.
 	ErrClosed = errors.New("connection closed")
 	// ErrTooLarge means that the message is larger than the broker takes. Nothing was

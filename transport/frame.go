@@ -36,15 +36,16 @@ const (
 // The tags of a message. A tag is never used again for something else.
 const (
 	tagPayload    = 0
-	tagOp         = 1 // text
-	tagRemaining  = 2 // signed varint, nanoseconds
-	tagSpan       = 3 // trace id (16 bytes), span id (8), flags (1)
-	tagTraceState = 4 // text, as in W3C's header
-	tagFrom       = 5 // text
-	tagFromNode   = 6 // text
-	tagChain      = 7 // text, once for each link
-	tagEpoch      = 8 // unsigned varint
-	tagNumber     = 9 // stream (8 bytes), number (unsigned varint), withheld (the same, absent for none)
+	tagOp         = 1  // text
+	tagRemaining  = 2  // signed varint, nanoseconds
+	tagSpan       = 3  // trace id (16 bytes), span id (8), flags (1)
+	tagTraceState = 4  // text, as in W3C's header
+	tagFrom       = 5  // text
+	tagFromNode   = 6  // text
+	tagChain      = 7  // text, once for each link
+	tagEpoch      = 8  // unsigned varint
+	tagNumber     = 9  // stream (8 bytes), number (unsigned varint), withheld (the same, absent for none)
+	tagOrigin     = 10 // epoch (unsigned varint), incarnation (text)
 )
 
 // What a decoder accepts. Nodes make nothing longer; see checkOutgoing.
@@ -83,6 +84,8 @@ type Frame struct {
 	Chain []string
 	// Epoch is that of the ownership the sender believes in; zero for none.
 	Epoch uint64
+	// Origin is the ownership by which the sender has sent it.
+	Origin Origin
 	// Number is the message's place among the sender's to this incarnation.
 	Number Number
 	// Payload is the encoded message. After ParseFrame it shares the bytes
@@ -135,6 +138,7 @@ func AppendFrame(dst []byte, f *Frame) []byte {
 		dst = append(dst, v[:n]...)
 	}
 	dst = f.Number.append(dst)
+	dst = f.Origin.append(dst)
 	dst = append(dst, tagPayload)
 	return append(dst, f.Payload...)
 }
@@ -216,6 +220,8 @@ func parseFrame(data []byte, known *texts) (Frame, error) {
 			f.Epoch, err = r.uvarint()
 		case tagNumber:
 			f.Number, err = r.number()
+		case tagOrigin:
+			f.Origin, err = r.origin(known)
 		}
 		if err != nil {
 			return Frame{}, err
@@ -281,7 +287,7 @@ func measure(data []byte) (end, links int, err error) {
 	return r.at, links, nil
 }
 
-func knownTag(tag byte) bool { return tag <= tagNumber }
+func knownTag(tag byte) bool { return tag <= tagOrigin }
 
 // fieldReader walks fields; value is data[from:to]. It ends at the payload's
 // tag (ended, at is where the payload begins) or where the bytes are wrong.

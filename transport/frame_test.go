@@ -29,6 +29,7 @@ func fullFrame(t testing.TB) *transport.Frame {
 			TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: 1, TraceState: state, Remote: true,
 		}),
 		From: "web.front", FromNode: "n1", Chain: []string{"n1/a", "n1/web.front"}, Epoch: 1 << 40,
+		Origin:  transport.Origin{Incarnation: "VzAPRfkBSpfO9kUNxLv1Zy", Epoch: 1 << 50},
 		Number:  transport.Number{Stream: 1 << 60, N: 1 << 30, Withheld: 3},
 		Payload: []byte{0x81, 0xa1, 'n', 1},
 	}
@@ -52,6 +53,9 @@ func TestFrameRoundTrip(t *testing.T) {
 		}
 		if n := rapid.Uint64().Draw(t, "number"); n > 0 {
 			f.Number = transport.Number{Stream: rapid.Uint64().Draw(t, "stream"), N: n, Withheld: rapid.Uint64().Draw(t, "withheld")}
+		}
+		if e := rapid.Uint64().Draw(t, "origin's epoch"); e > 0 {
+			f.Origin = transport.Origin{Incarnation: text.Draw(t, "origin"), Epoch: e}
 		}
 		prefix := []byte("kept")
 		data := transport.AppendFrame(prefix, &f)
@@ -122,8 +126,8 @@ func TestFrameFromTheFuture(t *testing.T) {
 // there, and must be understood.
 func TestFrameGolden(t *testing.T) {
 	t.Parallel()
-	f := &transport.Frame{Kind: genserver.KindCall, Op: "op", Remaining: 1, From: "a", FromNode: "n", Chain: []string{"n/a"}, Epoch: 7, Number: transport.Number{Stream: 1, N: 2, Withheld: 3}, Payload: []byte{0x80}}
-	want := "\xc1\x01\x01" + "\x01\x02op" + "\x02\x01\x02" + "\x05\x01a" + "\x06\x01n" + "\x07\x03n/a" + "\x08\x01\x07" + "\x09\x0a\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03" + "\x00\x80"
+	f := &transport.Frame{Kind: genserver.KindCall, Op: "op", Remaining: 1, From: "a", FromNode: "n", Chain: []string{"n/a"}, Epoch: 7, Number: transport.Number{Stream: 1, N: 2, Withheld: 3}, Origin: transport.Origin{Incarnation: "I", Epoch: 300}, Payload: []byte{0x80}}
+	want := "\xc1\x01\x01" + "\x01\x02op" + "\x02\x01\x02" + "\x05\x01a" + "\x06\x01n" + "\x07\x03n/a" + "\x08\x01\x07" + "\x09\x0a\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03" + "\x0a\x03\xac\x02I" + "\x00\x80"
 	if got := transport.AppendFrame(nil, f); string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -153,6 +157,9 @@ func TestFrameRefused(t *testing.T) {
 		"short number":     {head + "\x09\x08\x00\x00\x00\x00\x00\x00\x00\x01\x00", transport.ErrFrame},
 		"number zero":      {head + "\x09\x09\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00", transport.ErrFrame},
 		"long number":      {head + "\x09\x0b\x00\x00\x00\x00\x00\x00\x00\x01\x01\x01\x01\x00", transport.ErrFrame},
+		"empty origin":     {head + "\x0a\x00\x00", transport.ErrFrame},
+		"origin of none":   {head + "\x0a\x02\x00I\x00", transport.ErrFrame},
+		"long origin":      {head + "\x0a\x82\x08\x01" + strings.Repeat("x", 1025) + "\x00", transport.ErrFrame},
 		"cut off":          {head + "\x01\x09op", transport.ErrFrame},
 		"long length":      {head + "\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00", transport.ErrFrame},
 		"longest length":   {head + "\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x00", transport.ErrFrame},

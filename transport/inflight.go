@@ -25,6 +25,7 @@ type inflight struct {
 type waiter struct {
 	answer chan answer
 	timer  *time.Timer // nil until it has been needed
+	peer   *Peer       // whose answer it is; nil for anyone's. Guarded by inflight.mu
 }
 
 type answer struct {
@@ -83,7 +84,8 @@ func (in *inflight) await(ctx context.Context, until time.Time, p pending, sent 
 	}
 }
 
-func (in *inflight) begin(ctx context.Context) (pending, error) {
+// begin makes a place for the answer, unless none can come.
+func (in *inflight) begin(ctx context.Context, peer *Peer) (pending, error) {
 	if err := ctx.Err(); err != nil {
 		return pending{}, err
 	}
@@ -92,12 +94,16 @@ func (in *inflight) begin(ctx context.Context) (pending, error) {
 	if in.closed != nil {
 		return pending{}, in.closed
 	}
+	if err := peer.refusal(); err != nil {
+		return pending{}, err
+	}
 	var w *waiter
 	if n := len(in.free); n > 0 {
 		w, in.free = in.free[n-1], in.free[:n-1]
 	} else {
 		w = &waiter{answer: make(chan answer, 1)}
 	}
+	w.peer = peer
 	in.last++
 	in.wait[in.last] = w
 	return pending{in.last, w, len(in.wait) == 1}, nil
@@ -174,6 +180,23 @@ func (in *inflight) fail(err error) {
 	in.mu.Unlock()
 	for _, w := range wait {
 		w.answer <- answer{err: err}
+	}
+}
+
+// failPeer ends every request that waits for an answer of the peer's, which has ended.
+// Those that begin later find that themselves.
+func (in *inflight) failPeer(peer *Peer) {
+	var failed []*waiter
+	in.mu.Lock()
+	for id, w := range in.wait {
+		if w.peer == peer {
+			delete(in.wait, id)
+			failed = append(failed, w)
+		}
+	}
+	in.mu.Unlock()
+	for _, w := range failed {
+		w.answer <- answer{err: peer.failure()}
 	}
 }
 

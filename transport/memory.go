@@ -142,7 +142,7 @@ func (c *memConn) publish(m Msg) (int, error) {
 }
 
 func (c *memConn) Request(ctx context.Context, m Msg) (Msg, error) {
-	p, err := c.inflight.begin(ctx)
+	p, err := c.inflight.begin(ctx, m.Peer)
 	if err != nil {
 		return Msg{}, err
 	}
@@ -153,6 +153,11 @@ func (c *memConn) Request(ctx context.Context, m Msg) (Msg, error) {
 	}
 	m.sent(err)
 	return c.inflight.await(ctx, m.Until, p, err)
+}
+
+func (c *memConn) Fail(to *Peer, reason error) {
+	to.end(reason)
+	c.inflight.failPeer(to)
 }
 
 func (c *memConn) Subscribe(subject string, deliver func(Msg)) (Subscription, error) {

@@ -273,7 +273,7 @@ func (c *NATS) Request(ctx context.Context, m Msg) (Msg, error) {
 	if err != nil {
 		return Msg{}, err
 	}
-	p, err := l.inflight.begin(ctx)
+	p, err := l.inflight.begin(ctx, m.Peer)
 	if err != nil {
 		return Msg{}, err
 	}
@@ -281,6 +281,14 @@ func (c *NATS) Request(ctx context.Context, m Msg) (Msg, error) {
 	err = c.publish(l, &m, p.alone)
 	m.sent(err)
 	return l.inflight.await(ctx, m.Until, p, err)
+}
+
+// Fail implements [Conn]. What was in flight on earlier connections has failed with them.
+func (c *NATS) Fail(to *Peer, reason error) {
+	to.end(reason)
+	if l := c.state.Load().link; l != nil {
+		l.inflight.failPeer(to)
+	}
 }
 
 // Flush implements [Conn]. It covers the server this connection is to: others

@@ -255,7 +255,7 @@ func virtualTime(t *testing.T, dial func(name string) transport.Conn) {
 	a, b := dial("a"), dial("b")
 	defer closeConn(t, b)
 	defer closeConn(t, a)
-	svc, err := transport.ServeNode(b, s, "B", quiet(), func(in *genserver.Incoming, _ uint64) {
+	svc, err := transport.ServeNode(b, s, "B", quiet(), func(in *genserver.Incoming, _ uint64, _ transport.Origin) {
 		if in.Op == "ask" {
 			in.Reply.Reply(genserver.Map{"in": time.Until(in.Deadline).String()}, nil)
 		}

@@ -17,9 +17,14 @@ type Route struct {
 	// Epoch is that of the ownership the caller knows of, for the receiver
 	// to compare; zero where there is none.
 	Epoch uint64
+	// From is the sender's own incarnation, by which its servers own their
+	// cluster-wide names; see [Origin].
+	From string
 	// Bundle is the beginning of Subject where several messages may travel in
 	// one; see [Msg] and [TakesBundles].
 	Bundle string
+	// Peer is that incarnation, for [Conn].Fail; nil for none.
+	Peer *Peer
 	// Sequence numbers what is sent to that incarnation; nil for no numbers.
 	Sequence *Sequence
 }
@@ -35,6 +40,8 @@ type Route struct {
 //     may send again;
 //   - unavailable, also matched by the [Conn]'s error: undelivered if that is
 //     [ErrNotConnected] or [ErrClosed], unknown if [ErrDisconnected];
+//   - node_down, also matched by [ErrPeerEnded], unknown: the Route's Peer is
+//     known to have ended. Had it been before, it's no_process, as above;
 //   - timeout, also matched by context.DeadlineExceeded: undelivered if
 //     they had ended before, else unknown;
 //   - bad_payload: undelivered if the message does not encode or is too
@@ -60,7 +67,7 @@ func Request(ctx context.Context, conn Conn, to Route, out *genserver.Outgoing) 
 	if err := e.frame(to, out, deadline, now); err != nil {
 		return nil, err
 	}
-	m, err := conn.Request(ctx, Msg{Subject: to.Subject, Bundle: to.Bundle, Data: e.buf.Bytes(), Until: out.Deadline, Sent: out.Sent})
+	m, err := conn.Request(ctx, Msg{Subject: to.Subject, Bundle: to.Bundle, Data: e.buf.Bytes(), Until: out.Deadline, Peer: to.Peer, Sent: out.Sent})
 	if err != nil {
 		return nil, to.failed(err, out.To)
 	}
@@ -123,6 +130,9 @@ func (e *encoding) frame(to Route, out *genserver.Outgoing, deadline, now time.T
 		Kind: out.Kind, Op: out.Op, Span: out.Span, From: out.From, FromNode: out.FromNode,
 		Chain: out.Chain, Epoch: to.Epoch, Number: to.Sequence.next(),
 	}
+	if out.FromEpoch > 0 {
+		f.Origin = Origin{Incarnation: to.From, Epoch: out.FromEpoch}
+	}
 	if !deadline.IsZero() {
 		f.Remaining = remainingUntil(deadline, now)
 	}
@@ -163,6 +173,13 @@ func connError(err error, server string) error {
 	switch {
 	case errors.Is(err, ErrNoResponders):
 		e.Code = genserver.ErrNoProcess.Code
+	case errors.Is(err, ErrPeerEnded):
+		e.Code = genserver.ErrNodeDown.Code
+		e.Text = err.Error()
+		var reason *genserver.Error
+		if errors.As(err, &reason) {
+			e.Text = reason.Text
+		}
 	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrBadSubject):
 		e.Code = genserver.ErrBadPayload.Code
 		e.Text = err.Error()

@@ -21,7 +21,7 @@ import (
 func counted(t *testing.T, c transport.Conn, handle func()) (*transport.Service, *atomic.Uint64) {
 	t.Helper()
 	var n atomic.Uint64
-	svc, err := transport.ServeNode(c, mustSubjects(t), "B", quiet(), func(in *genserver.Incoming, _ uint64) {
+	svc, err := transport.ServeNode(c, mustSubjects(t), "B", quiet(), func(in *genserver.Incoming, _ uint64, _ transport.Origin) {
 		handle()
 		n.Add(1)
 		if in.Reply != nil {

@@ -90,8 +90,8 @@ func (s *Service) Drain(ctx context.Context) error { return s.sub.Drain(ctx) }
 // NodeFunc takes a message from another node. It is called from the one
 // goroutine of the subscription, in the order each sender sent, and must not
 // block: all servers of the node wait behind it. The epoch is that of the
-// sender's [Route].
-type NodeFunc func(in *genserver.Incoming, epoch uint64)
+// sender's [Route]; from is its right to send.
+type NodeFunc func(in *genserver.Incoming, epoch uint64, from Origin)
 
 // ServeNode takes all messages to one incarnation of a node. The subscription
 // is sure to be known only after a Flush of the Conn.
@@ -103,7 +103,7 @@ func ServeNode(conn Conn, s Subjects, incarnation string, log *slog.Logger, deli
 	svc := newService(conn, log)
 	var err error
 	svc.sub, err = conn.Subscribe(s.NodeAll(incarnation), func(m Msg) {
-		d, epoch, err := svc.incoming(&m, s, incarnation)
+		d, epoch, from, err := svc.incoming(&m, s, incarnation)
 		if err != nil {
 			svc.refuse(&m, err)
 			return
@@ -113,7 +113,7 @@ func ServeNode(conn Conn, s Subjects, incarnation string, log *slog.Logger, deli
 			d.in.Reply.Reply(nil, nil) // See TakesBundles.
 			return
 		}
-		deliver(&d.in, epoch)
+		deliver(&d.in, epoch, from)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("serve node %s: %w", incarnation, err)
@@ -144,14 +144,14 @@ type callDelivery struct {
 	replier replier
 }
 
-func (s *Service) incoming(m *Msg, subjects Subjects, incarnation string) (*delivery, uint64, error) {
+func (s *Service) incoming(m *Msg, subjects Subjects, incarnation string) (*delivery, uint64, Origin, error) {
 	server, ok := s.server(m.Subject, subjects, incarnation)
 	if !ok {
-		return nil, 0, fmt.Errorf("subject %q names no server; a name is %s", m.Subject, name.Rule)
+		return nil, 0, Origin{}, fmt.Errorf("subject %q names no server; a name is %s", m.Subject, name.Rule)
 	}
 	f, err := parseFrame(m.Data, &s.known)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, Origin{}, err
 	}
 	s.gaps.note(f.Number)
 	var d *delivery
@@ -159,7 +159,7 @@ func (s *Service) incoming(m *Msg, subjects Subjects, incarnation string) (*deli
 		d = new(delivery)
 	} else {
 		if m.Reply == "" {
-			return nil, 0, errors.New("a call without a reply subject")
+			return nil, 0, Origin{}, errors.New("a call without a reply subject")
 		}
 		call := &callDelivery{replier: replier{svc: s, subject: m.Reply, bundle: m.Bundle, form: frameForm{}}}
 		d = &call.delivery
@@ -169,10 +169,11 @@ func (s *Service) incoming(m *Msg, subjects Subjects, incarnation string) (*deli
 	d.in.Body = &d.body
 	e := &d.in.Envelope
 	e.To, e.Kind, e.Op, e.From, e.FromNode, e.Span, e.Chain = server, f.Kind, f.Op, f.From, f.FromNode, f.Span, f.Chain
+	e.FromEpoch = f.Origin.Epoch
 	if f.Remaining != 0 {
 		e.Deadline = deadlineIn(f.Remaining, time.Now())
 	}
-	return d, f.Epoch, nil
+	return d, f.Epoch, f.Origin, nil
 }
 
 // server is Subjects.NodeName, which takes its time, once for each subject.

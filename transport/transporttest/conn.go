@@ -56,6 +56,7 @@ func TestConn(t *testing.T, network func(t *testing.T) Dial) {
 		{"BundlesOfRequests", bundlesOfRequests},
 		{"BundlesToNobody", bundlesToNobody},
 		{"Until", until},
+		{"PeerEnds", peerEnds},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, network(t)) })
 	}

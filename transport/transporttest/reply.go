@@ -13,7 +13,7 @@ import (
 
 func reply(t *testing.T, d Dial) {
 	server, client := dial(t, d, "server"), dial(t, d, "client")
-	serveNode(t, server, func(in *genserver.Incoming, _ uint64) {
+	serveNode(t, server, func(in *genserver.Incoming, _ uint64, _ transport.Origin) {
 		var m ask
 		err := in.Body.Decode(&m)
 		in.Reply.Reply(told{N: m.N + 1}, err)
@@ -30,7 +30,7 @@ func reply(t *testing.T, d Dial) {
 
 func nilReply(t *testing.T, d Dial) {
 	server, client := dial(t, d, "server"), dial(t, d, "client")
-	serveNode(t, server, func(in *genserver.Incoming, _ uint64) { in.Reply.Reply(genserver.Map(nil), nil) })
+	serveNode(t, server, func(in *genserver.Incoming, _ uint64, _ transport.Origin) { in.Reply.Reply(genserver.Map(nil), nil) })
 	body, err := transport.Request(wait(t), client, route(t, "x"), call("x", ask{}))
 	if err != nil {
 		t.Fatalf("request: got %v, want nil", err)
@@ -48,7 +48,7 @@ func errorsCross(t *testing.T, d Dial) {
 	}}
 	server, client := dial(t, d, "server"), dial(t, d, "client")
 	send := make(chan error, 1)
-	serveNode(t, server, func(in *genserver.Incoming, _ uint64) { in.Reply.Reply(nil, <-send) })
+	serveNode(t, server, func(in *genserver.Incoming, _ uint64, _ transport.Origin) { in.Reply.Reply(nil, <-send) })
 	ask := func(err error) error {
 		send <- err
 		_, got := transport.Request(wait(t), client, route(t, "x"), call("x", ask{}))
@@ -77,7 +77,7 @@ func errorsCross(t *testing.T, d Dial) {
 func badReply(t *testing.T, d Dial) {
 	server, client := dial(t, d, "server"), dial(t, d, "client")
 	send := make(chan any, 1)
-	serveNode(t, server, func(in *genserver.Incoming, _ uint64) { in.Reply.Reply(<-send, nil) })
+	serveNode(t, server, func(in *genserver.Incoming, _ uint64, _ transport.Origin) { in.Reply.Reply(<-send, nil) })
 	servePublic(t, server, "x", func(in *genserver.Incoming) { in.Reply.Reply(<-send, nil) })
 	for what, v := range map[string]any{
 		"a channel": genserver.Map{"c": make(chan int)},
@@ -98,7 +98,7 @@ func badReply(t *testing.T, d Dial) {
 
 func secondReply(t *testing.T, d Dial) {
 	server, client := dial(t, d, "server"), dial(t, d, "client")
-	s := serveNode(t, server, func(in *genserver.Incoming, _ uint64) {
+	s := serveNode(t, server, func(in *genserver.Incoming, _ uint64, _ transport.Origin) {
 		in.Reply.Reply(told{N: 1}, nil)
 		in.Reply.Reply(nil, genserver.ErrExit)
 	})
@@ -139,7 +139,7 @@ func (c *endsWith) Err() error {
 func requestFails(t *testing.T, d Dial) {
 	server, client := dial(t, d, "server"), dial(t, d, "client")
 	arrived := make(chan struct{})
-	serveNode(t, server, func(in *genserver.Incoming, _ uint64) {
+	serveNode(t, server, func(in *genserver.Incoming, _ uint64, _ transport.Origin) {
 		if in.To == "silent" { // and nobody else is answered either
 			close(arrived)
 		}

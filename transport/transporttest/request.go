@@ -105,3 +105,46 @@ func until(t *testing.T, d Dial) {
 		}
 	}
 }
+
+// peerEnds fails the requests to one peer, and no others.
+func peerEnds(t *testing.T, d Dial) {
+	server, client := dial(t, d, "server"), dial(t, d, "client")
+	arrived := make(chan transport.Msg, 10)
+	subscribe(t, server, "silence", func(m transport.Msg) { arrived <- m })
+	reason := errors.New("it was declared dead")
+	var dead, alive transport.Peer
+	results := map[*transport.Peer]chan error{&dead: make(chan error, 3), &alive: make(chan error, 3)}
+	request := func(to *transport.Peer) error {
+		_, err := client.Request(wait(t), transport.Msg{Subject: "silence", Peer: to})
+		return err
+	}
+	for peer, result := range results {
+		for range 3 {
+			go func() { result <- request(peer) }()
+		}
+	}
+	var replies []string
+	for range 6 {
+		replies = append(replies, await(t, arrived, "a request").Reply)
+	}
+	client.Fail(&dead, reason)
+	for range 3 {
+		if err := await(t, results[&dead], "a request to the dead"); !errors.Is(err, transport.ErrPeerEnded) || !errors.Is(err, reason) {
+			t.Errorf("in flight: got %v, want %v with the reason", err, transport.ErrPeerEnded)
+		}
+	}
+	if err := request(&dead); !errors.Is(err, transport.ErrNoResponders) || !errors.Is(err, reason) {
+		t.Errorf("made later: got %v, want %v with the reason", err, transport.ErrNoResponders)
+	}
+	for _, reply := range replies {
+		publish(t, server, transport.Msg{Subject: reply, Data: []byte("at last")})
+	}
+	for range 3 {
+		if err := await(t, results[&alive], "a request to the living"); err != nil {
+			t.Errorf("to another: got %v, want its answer", err)
+		}
+	}
+	if len(arrived) > 0 {
+		t.Errorf("got %d messages more than were sent", len(arrived))
+	}
+}

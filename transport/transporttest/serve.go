@@ -109,10 +109,11 @@ func envelope(t *testing.T, d Dial) {
 	type arrival struct {
 		in    *genserver.Incoming
 		epoch uint64
+		from  transport.Origin
 	}
 	got := make(chan arrival, 1)
-	serveNode(t, server, func(in *genserver.Incoming, epoch uint64) {
-		got <- arrival{in, epoch}
+	serveNode(t, server, func(in *genserver.Incoming, epoch uint64, from transport.Origin) {
+		got <- arrival{in, epoch, from}
 		in.Reply.Reply(genserver.Map{}, nil)
 	})
 	at := time.Date(2026, 11, 23, 1, 2, 3, 4, time.UTC)
@@ -151,7 +152,7 @@ func envelope(t *testing.T, d Dial) {
 func castAndInfo(t *testing.T, d Dial) {
 	server, client := dial(t, d, "server"), dial(t, d, "client")
 	got := make(chan *genserver.Incoming, 2)
-	serveNode(t, server, func(in *genserver.Incoming, _ uint64) { got <- in })
+	serveNode(t, server, func(in *genserver.Incoming, _ uint64, _ transport.Origin) { got <- in })
 	past := time.Now().Add(-time.Hour)
 	for _, kind := range []genserver.Kind{genserver.KindCast, genserver.KindInfo} {
 		out := &genserver.Outgoing{
@@ -177,7 +178,7 @@ func castAndInfo(t *testing.T, d Dial) {
 func malformed(t *testing.T, d Dial) {
 	server, client := dial(t, d, "server"), dial(t, d, "client")
 	delivered := make(chan *genserver.Incoming, 10)
-	s := serveNode(t, server, func(in *genserver.Incoming, _ uint64) { delivered <- in })
+	s := serveNode(t, server, func(in *genserver.Incoming, _ uint64, _ transport.Origin) { delivered <- in })
 	good := subjects(t).Node(incarnation, "x")
 	for what, m := range map[string]transport.Msg{
 		"no bytes": {Subject: good},
