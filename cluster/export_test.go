@@ -7,6 +7,8 @@ var (
 	JoinEvery       = join
 	OperationHeader = operationHeader
 	DeleteOperation = deleteOperation
+	ParseDisconnect = parseDisconnect
+	Notice          = Witness.notice
 )
 
 // RecordSubject is where a cluster's record is written.

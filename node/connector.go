@@ -100,9 +100,14 @@ func dial(ctx context.Context, o LinkOptions, nats transport.NATSOptions, replic
 	if err != nil {
 		return nil, err // as OpenJetStream would have been
 	}
+	links, err := cluster.NATSLinks(conn, o.Cluster, o.Logger)
+	if err != nil {
+		return nil, err // likewise
+	}
 	return &Link{
 		Conn:   conn,
 		Store:  store,
+		Links:  links,
 		URL:    conn.Conn().ConnectedUrlRedacted(),
 		Events: events,
 		Close: func(ctx context.Context) error {

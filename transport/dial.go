@@ -56,8 +56,9 @@ func explain(ctx context.Context, err, dial error) error {
 // dialer makes the socket of one link. Up to connected, the caller's ctx ends
 // what it does; from then on it makes no more.
 type dialer struct {
-	net  net.Dialer
-	made atomic.Pointer[gatherConn] // by the last dial; nil for none
+	net   net.Dialer
+	plain bool                       // for one who sends little: no gatherConn
+	made  atomic.Pointer[gatherConn] // by the last dial; nil for none
 
 	mu   sync.Mutex
 	ctx  context.Context // nats.go's seam passes none. Guarded by mu; nil once connected.
@@ -78,8 +79,8 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 		return nil, ErrClosed
 	}
 	conn, err := d.net.DialContext(ctx, network, address)
-	if conn, err = d.watch(ctx, conn, err); err != nil {
-		return nil, err
+	if conn, err = d.watch(ctx, conn, err); err != nil || d.plain {
+		return conn, err
 	}
 	g := newGatherConn(conn)
 	d.made.Store(g)

@@ -82,8 +82,8 @@ func (c *NATS) connect(ctx context.Context, to natsServer) (*natsLink, error) {
 	return l, nil
 }
 
-// natsOptions are read anew for each link, and with them the files they name.
-func (c *NATS) natsOptions(l *natsLink) (nats.Options, error) {
+// dialOptions are read anew for each connection, and with them the files they name.
+func (c *NATS) dialOptions(to natsServer, socket *dialer) (nats.Options, error) {
 	o := nats.GetDefaultOptions()
 	auth, err := c.opts.Auth.options(c.opts.URL)
 	if err != nil {
@@ -96,17 +96,28 @@ func (c *NATS) natsOptions(l *natsLink) (nats.Options, error) {
 			}
 		}
 	}
-	o.Url, o.Servers = l.to.url, nil
-	l.to.secure(&o)
+	o.Url, o.Servers = to.url, nil
+	to.secure(&o)
 	o.Name = c.opts.Name
 	o.Timeout = c.opts.DialTimeout
 	o.PingInterval = c.opts.PingInterval
 	o.MaxPingsOut = 2
-	if c.opts.InProcess != nil {
-		o.InProcessServer = l.socket.inProcess(c.opts.InProcess)
+	if c.opts.InProcess != nil && to.url == "" {
+		o.InProcessServer = socket.inProcess(c.opts.InProcess)
 	} else if o.CustomDialer == nil {
-		o.CustomDialer = l.socket
-		o.WriteBufferSize = 1 // gatherConn has one
+		o.CustomDialer = socket
+		if !socket.plain {
+			o.WriteBufferSize = 1 // gatherConn has one
+		}
+	}
+	return o, nil
+}
+
+// natsOptions have the callbacks of a link.
+func (c *NATS) natsOptions(l *natsLink) (nats.Options, error) {
+	o, err := c.dialOptions(l.to, l.socket)
+	if err != nil {
+		return o, err
 	}
 	// A lost connection is to wait, not to dial.
 	o.AllowReconnect = true

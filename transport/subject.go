@@ -150,6 +150,10 @@ func (s Subjects) Events() string { return s.root + "ev.>" }
 // Event is where one kind of event goes, such as "disconnect".
 func (s Subjects) Event(event string) string { return s.root + "ev." + event }
 
+// Disconnects is where NATS's own notices of ended connections are to come, by
+// an import from its system account. Nobody else may publish there.
+func (s Subjects) Disconnects() string { return s.Event("disconnect") }
+
 // discoveryRoot is where NATS's micro services are asked about themselves.
 const discoveryRoot = "$SRV."
 

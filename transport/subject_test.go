@@ -29,7 +29,8 @@ func TestSubjects(t *testing.T) {
 		s.Republished():             "civitas.dev.rp.>",
 		s.Republish("ses", "I7"):    "civitas.dev.rp.ses.I7",
 		s.Events():                  "civitas.dev.ev.>",
-		s.Event("disconnect"):       "civitas.dev.ev.disconnect",
+		s.Event("join"):             "civitas.dev.ev.join",
+		s.Disconnects():             "civitas.dev.ev.disconnect",
 		"cluster is " + s.Cluster(): "cluster is dev",
 	} {
 		if got != want {

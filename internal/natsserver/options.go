@@ -36,6 +36,10 @@ type Options struct {
 	SyncAlways bool
 	// MaxPayload is the largest message in bytes. Default 1 MiB.
 	MaxPayload int
+	// DisconnectEvents is a subject to which the server, and no client, publishes a
+	// notice of each connection that has ended. A client that is silent is then
+	// asked whether it is there, and dropped within two seconds. Default: none.
+	DisconnectEvents string
 	// Logger gets the server's errors and warnings at their level and its
 	// notices at debug. Default: none.
 	Logger *slog.Logger
@@ -117,7 +121,7 @@ func (o *Options) natsOptions() *server.Options {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	return &server.Options{
+	opts := &server.Options{
 		Host:       o.Host,
 		Port:       port,
 		DontListen: o.DontListen,
@@ -129,4 +133,8 @@ func (o *Options) natsOptions() *server.Options {
 		NoLog:      true,                // the bridge is the logger
 		NoSigs:     true,                // signals are the program's
 	}
+	if o.DisconnectEvents != "" {
+		guard(opts, o.DisconnectEvents)
+	}
+	return opts
 }

@@ -29,6 +29,7 @@ type Server struct {
 	log  *bridge
 
 	listens  bool
+	events   string // the subject of disconnect events; empty for none
 	tempDir  string
 	lock     *os.File // of a store directory that is not temporary
 	stopOnce sync.Once
@@ -78,6 +79,7 @@ func create(o Options, tempDir string) (*Server, error) {
 		nats:    ns,
 		log:     newBridge(o.Logger),
 		listens: !o.DontListen,
+		events:  o.DisconnectEvents,
 		tempDir: tempDir,
 		stopped: make(chan struct{}),
 	}
@@ -104,6 +106,9 @@ func (s *Server) run(ctx context.Context) error {
 	}
 	if s.listens && s.nats.Addr() == nil {
 		return errors.New("the server ended while it was starting")
+	}
+	if s.events != "" {
+		return tellDisconnects(s.nats, s.events)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -317,6 +318,54 @@ func BenchmarkStartStop(b *testing.B) {
 		}
 		if err := s.Shutdown(b.Context()); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// Whatever clients show is accepted, as without events; none can publish one.
+func TestDisconnectEvents(t *testing.T) {
+	t.Parallel()
+	const subject = "ev.disconnect"
+	s := start(t, Options{DisconnectEvents: subject, JetStream: true})
+	url := s.ClientURL()
+	quiet := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
+	listener := connect(t, url)
+	if listener.AuthRequired() {
+		t.Error("auth_required: got true, want false")
+	}
+	events, err := listener.SubscribeSync(subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := listener.FlushWithContext(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range [][]nats.Option{nil, {nats.UserInfo("a", "b")}, {nats.Token("t")}, {nats.InProcessServer(s)}} {
+		nc := connect(t, url, append(o, quiet)...)
+		id, err := nc.GetClientID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Publish(subject, []byte("forged")); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.FlushWithContext(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.LastError(); !errors.Is(err, nats.ErrPermissionViolation) {
+			t.Errorf("publish to the events' subject: got %v, want a permissions violation", err)
+		}
+		nc.Close()
+		m, err := events.NextMsgWithContext(ctx)
+		if err != nil {
+			t.Fatalf("the event: got %v, want one", err)
+		}
+		for _, want := range []string{fmt.Sprintf(`"id":%d,`, id), s.ID(), "client_disconnect"} {
+			if !strings.Contains(string(m.Data), want) {
+				t.Errorf("the event: got %s, want %s in it", m.Data, want)
+			}
 		}
 	}
 }

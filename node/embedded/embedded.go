@@ -41,12 +41,17 @@ var _ node.Connector = Server{}
 
 // Connect starts the server and connects the node to it.
 func (s Server) Connect(ctx context.Context, o node.LinkOptions) (*node.Link, error) {
+	subjects, err := transport.NewSubjects(o.Cluster)
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
 	opts := natsserver.Options{
-		ServerName: o.Node,
-		JetStream:  true,
-		StoreDir:   s.StoreDir,
-		SyncAlways: s.SyncAlways,
-		Logger:     o.Logger,
+		ServerName:       o.Node,
+		JetStream:        true,
+		StoreDir:         s.StoreDir,
+		SyncAlways:       s.SyncAlways,
+		DisconnectEvents: subjects.Disconnects(),
+		Logger:           o.Logger,
 	}
 	if s.Listen != "" {
 		host, port, err := net.SplitHostPort(s.Listen)
