@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 )
 
@@ -41,7 +42,17 @@ func (b *bridge) Fatalf(format string, v ...any) {
 	b.line(slog.LevelError, "%s", line)
 }
 
-func (b *bridge) Errorf(format string, v ...any)  { b.line(slog.LevelError, format, v...) }
+// Errorf also gets the refusals that nodes look for when they start: that a
+// client must not publish disconnect events.
+func (b *bridge) Errorf(format string, v ...any) {
+	line := fmt.Sprintf(format, v...)
+	level := slog.LevelError
+	if strings.Contains(line, " probe\"") && strings.Contains(line, "Publish Violation") {
+		level = slog.LevelDebug
+	}
+	b.line(level, "%s", line)
+}
+
 func (b *bridge) Warnf(format string, v ...any)   { b.line(slog.LevelWarn, format, v...) }
 func (b *bridge) Noticef(format string, v ...any) { b.line(slog.LevelDebug, format, v...) }
 func (b *bridge) Debugf(format string, v ...any)  { b.line(slog.LevelDebug, format, v...) }
