@@ -88,7 +88,7 @@ func (o *callOp[Req, Rep]) call(ctx context.Context, from *Context, p *Process, 
 	c.hdr.fill(ctx, from, KindCall, o.op)
 	c.inline = p.host.def.nonBlocking && o.later == nil && p.enterInline(c)
 	if c.inline {
-		p.leaveInline(p.turn(c))
+		p.leaveInline(p.turn(&slot{what: c}))
 		if !c.reusable {
 			<-c.done // the server ended instead; its error is there, or about to be
 		}

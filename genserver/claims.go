@@ -67,7 +67,7 @@ func (s *System) enter(p *Process) error {
 	held := s.names.held[p.name]
 	if held != nil {
 		for _, it := range held.waiting {
-			p.box.push(it)
+			p.box.pushItem(it)
 		}
 	}
 	if held != nil {

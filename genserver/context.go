@@ -185,7 +185,21 @@ func (c *Context) spanContext() *trace.SpanContext {
 func (c *Context) reset(h *header) {
 	c.msg = *h
 	c.span, c.stop, c.cause, c.began = nil, nil, nil, 0
-	c.over.Store(0)
+	if c.over.Load() != 0 { // it's not, behind a letter
+		c.over.Store(0)
+	}
+}
+
+// follow is reset for a letter behind a letter, by the one who handles them and
+// without the process's lock. What others read of it has a lock of its own.
+func (c *Context) follow(h *header) {
+	if h.op != c.msg.op || h.kind != c.msg.kind {
+		c.mu.Lock()
+		c.msg.op, c.msg.kind = h.op, h.kind
+		c.mu.Unlock()
+	}
+	c.msg.local, c.msg.failed = h.local, false
+	c.span = nil
 }
 
 // String names what is being handled, as in `call "acquire"`.

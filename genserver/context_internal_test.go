@@ -180,11 +180,11 @@ func TestMailboxRing(t *testing.T) {
 	t.Parallel()
 	var box mailbox
 	next, want := 0, 0
-	push := func() { box.push(&oneWay{hdr: header{op: string(rune(next))}}); next++ }
+	push := func() { box.pushItem(&oneWay{hdr: header{op: string(rune(next))}}); next++ }
 	pop := func() {
-		it := box.pop()
-		if it == nil || it.header().op != string(rune(want)) {
-			t.Fatalf("got %v, want message %d", it, want)
+		var s slot
+		if !box.pop(&s) || s.item().header().op != string(rune(want)) {
+			t.Fatalf("got %v, want message %d", s.what, want)
 		}
 		want++
 	}
@@ -192,16 +192,15 @@ func TestMailboxRing(t *testing.T) {
 		for range round%7 + 1 {
 			push()
 		}
-		for range min(int(box.n), round%5+1) {
+		for range min(box.waiting(), round%5+1) {
 			pop()
 		}
 	}
-	for box.n > 0 {
+	for box.waiting() > 0 {
 		pop()
 	}
-	box.shrink()
-	if box.pop() != nil || box.ring != nil {
-		t.Errorf("got a ring of %d when empty, want none", len(box.ring))
+	if !box.close() || box.pop(&slot{}) || box.few.slots != nil {
+		t.Errorf("got a ring of %d when empty, want none", len(box.few.slots))
 	}
 	for range 10 {
 		push()

@@ -85,8 +85,8 @@ type definition struct {
 	init        func(*Context, any) (any, error)
 	terminate   func(any, *Context, error)
 	calls       map[string]callEntry
-	casts       map[string]entry
-	infos       map[string]entry
+	casts       map[string]*entry
+	infos       map[string]*entry
 }
 
 // Define makes a Type of server: its name, the function that makes its state
@@ -110,8 +110,8 @@ func Define[C, S any](name string, init func(*Context, C) (*S, error), hs ...Han
 		mailbox:  DefaultMailbox,
 		variants: &variants{by: map[limits]*definition{}},
 		calls:    map[string]callEntry{},
-		casts:    map[string]entry{},
-		infos:    map[string]entry{},
+		casts:    map[string]*entry{},
+		infos:    map[string]*entry{},
 	}
 	if name == "" {
 		panic("genserver.Define: a Type needs a name")
@@ -150,10 +150,10 @@ func (d *definition) checkPayloads() {
 		}
 	}
 	for op, e := range d.casts {
-		d.checkRequest(KindCast, op, e.messageType())
+		d.checkRequest(KindCast, op, e.message)
 	}
 	for op, e := range d.infos {
-		d.checkRequest(KindInfo, op, e.messageType())
+		d.checkRequest(KindInfo, op, e.message)
 	}
 }
 

@@ -84,7 +84,7 @@ func (s *System) overload(name string, err error) Overload {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Overload{Waiting: int(p.box.n), Handled: p.turns}
+	return Overload{Waiting: p.box.waiting(), Handled: p.turns + p.box.uncounted()}
 }
 
 func (s *System) refusal(name string, err error) error {

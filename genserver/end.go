@@ -99,7 +99,7 @@ func (p *Process) empty() remains {
 		r.endLife = p.more.endLife
 		r.own = p.more.monitors.own
 		if p.more.paused.held != nil {
-			r.queue = append(r.queue, p.more.paused.held)
+			r.queue = append(r.queue, p.more.paused.held.item())
 			p.more.paused.held = nil
 		}
 		p.endPause()
@@ -152,7 +152,8 @@ func (p *Process) discard(left remains, reason error) {
 
 func (s *System) discard(queue []item, why failure) {
 	for _, it := range queue {
-		if _, ok := it.(*oneWay); ok {
+		switch it.(type) {
+		case *oneWay, letterItem:
 			s.stats.dropped.Add(1)
 		}
 		it.discard(it.use(), why)

@@ -4,7 +4,7 @@ package genserver
 func (p *Process) Waiting() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return int(p.box.n)
+	return p.box.waiting()
 }
 
 // Pending counts the calls that a process is to answer later.

@@ -47,13 +47,13 @@ func (p *Process) withheld() *Error {
 type paused struct {
 	at     uint64 // counts the waits; this one's number while it lasts
 	last   uint64 // the last number used
-	held   item   // whose turn had come
+	held   *slot  // whose turn had come
 	forget func() // ends the wait
 }
 
 // admitted lets the message that was taken have its turn, or reports that the gate
 // is closed, which the process then waits for.
-func (p *Process) admitted(it item) bool {
+func (p *Process) admitted(s *slot) bool {
 	if !p.claimShut() {
 		return true
 	}
@@ -63,11 +63,11 @@ func (p *Process) admitted(it item) bool {
 		p.ceased()
 		return false
 	}
-	w := &p.extra().paused
-	p.running, w.held = nil, it
+	w, held := &p.extra().paused, *s
+	p.running, w.held = nil, &held
 	if p.stop != nil {
 		p.mu.Unlock()
-		go p.drain(nil) // to its end
+		go p.drain(slot{}) // to its end
 		return false
 	}
 	w.last++
@@ -122,7 +122,7 @@ func (p *Process) unpause() {
 		return
 	}
 	p.endPause()
-	go p.drain(nil)
+	go p.drain(slot{})
 }
 
 // endPause ends the wait alone; p.mu is held.

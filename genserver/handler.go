@@ -57,7 +57,7 @@ func HandleCast[S any, M CastMessage](fn func(*S, *Context, M) error) Handler[S]
 		if _, taken := d.casts[op]; taken {
 			d.refuse("two handlers for cast %q", op)
 		}
-		d.casts[op] = newEntry(fn)
+		d.casts[op] = newEntry(KindCast, op, fn)
 	}}
 }
 
@@ -69,7 +69,7 @@ func HandleInfo[S any, M InfoMessage](fn func(*S, *Context, M) error) Handler[S]
 		if _, taken := d.infos[op]; taken {
 			d.refuse("two handlers for info %q", op)
 		}
-		d.infos[op] = newEntry(fn)
+		d.infos[op] = newEntry(KindInfo, op, fn)
 	}}
 }
 
@@ -134,39 +134,36 @@ func opOf[M Message](d *definition) string {
 	return op
 }
 
-// entry is one op's cast or info handler with its message type erased.
-type entry interface {
-	// handle runs the handler. The error is a *payloadError where m is of
-	// another type and would not convert.
-	handle(p *Process, c *Context, m Message) error
+// entry is one op's cast or info handler with its types erased.
+type entry struct {
+	kind    Kind
+	op      string // "" for the fallback
+	message reflect.Type
+	// takes reports whether the message is of that type.
+	takes func(m Message) bool
+	// handle runs the handler. The error is a *payloadError where the message is
+	// of another type and would not convert.
+	handle func(p *Process, c *Context, m any) error
 	// handleBody is handle for a payload of bytes.
-	handleBody(p *Process, c *Context, op string, b Body) error
-	messageType() reflect.Type
+	handleBody func(p *Process, c *Context, op string, b Body) error
 }
 
-type entryOf[M Message] struct {
-	fn func(any, *Context, M) error
-}
-
-func newEntry[S any, M Message](fn func(*S, *Context, M) error) entry {
-	return entryOf[M]{func(s any, c *Context, m M) error { return fn(s.(*S), c, m) }}
-}
-
-func (e entryOf[M]) messageType() reflect.Type { return reflect.TypeFor[M]() }
-
-func (e entryOf[M]) handle(p *Process, c *Context, m Message) error {
-	if typed, ok := m.(M); ok {
-		return e.fn(p.state, c, typed)
+func newEntry[S any, M Message](kind Kind, op string, fn func(*S, *Context, M) error) *entry {
+	handleBody := func(p *Process, c *Context, op string, b Body) error {
+		m, err := decodeMessage[M](b, p.host.def.tag, op)
+		if err != nil {
+			return err
+		}
+		return fn(p.state.(*S), c, m)
 	}
-	return e.handleBody(p, c, p.host.def.op(m), valueBody{p.sys.codec, m})
-}
-
-func (e entryOf[M]) handleBody(p *Process, c *Context, op string, b Body) error {
-	m, err := decodeMessage[M](b, p.host.def.tag, op)
-	if err != nil {
-		return err
+	handle := func(p *Process, c *Context, m any) error {
+		if m, ok := m.(M); ok {
+			return fn(p.state.(*S), c, m)
+		}
+		return handleBody(p, c, p.host.def.op(m.(Message)), valueBody{p.sys.codec, m})
 	}
-	return e.fn(p.state, c, m)
+	takes := func(m Message) bool { _, ok := m.(M); return ok }
+	return &entry{kind, op, reflect.TypeFor[M](), takes, handle, handleBody}
 }
 
 // callEntry is one op's call handler with its types erased.

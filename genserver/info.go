@@ -60,9 +60,9 @@ func (p *Process) info() (ProcessInfo, bool) {
 		i.Supervisor = w.Supervisor()
 	}
 	i.State = phases[p.phase]
-	i.Mailbox = int(p.box.n) + len(p.signals)
+	i.Mailbox = p.box.waiting() + len(p.signals)
 	i.InFlight = p.inFlight()
-	i.Handled = p.turns
+	i.Handled = p.turns + p.box.uncounted()
 	if p.running != nil {
 		i.Handling = p.ctx.handling()
 	}
@@ -78,14 +78,14 @@ var phases = [...]string{starting: "starting", idle: "idle", busy: "busy", stopp
 func (p *Process) inFlight() (n int) {
 	// Of the running message it's the context that is asked: the item may be
 	// its caller's again.
-	if p.running != nil && p.ctx.msg.kind == KindCall {
+	if p.running != nil && p.running != aLetter && p.ctx.msg.kind == KindCall {
 		n++
 	}
-	for i := range p.box.n {
-		if isCall(p.box.ring[p.box.slot(i)]) {
+	p.box.each(func(s *slot) {
+		if isCall(s) {
 			n++
 		}
-	}
+	})
 	for c := p.pending; c != nil; c = c.next {
 		if c.call != p.running {
 			n++

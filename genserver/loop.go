@@ -26,34 +26,36 @@ type ending struct {
 }
 
 // drain is the goroutine of a process that is not idle: it begins with a
-// message that has been taken, or nil, and handles messages until none is left.
-func (p *Process) drain(it item) {
-	rested := false
-	for n := 1; ; n++ {
-		if it != nil {
-			if p.claim != nil && !p.admitted(it) {
+// message that has been taken, if any, and handles messages until none is left.
+func (p *Process) drain(s slot) {
+	has, rested := s.what != nil, false
+	until := p.turns + turnBudget
+	for {
+		if has {
+			if p.claim != nil && !p.admitted(&s) {
 				return
 			}
-			if end := p.turn(it); end != nil {
+			if end := p.turn(&s); end != nil {
 				p.exit(end)
 				return
 			}
-		}
-		if n%turnBudget == 0 {
-			runtime.Gosched()
+			if p.turns >= until {
+				runtime.Gosched()
+				until = p.turns + turnBudget
+			}
 		}
 		idly := rested || !p.mayRest()
-		next, end := p.next(idly)
+		next, end := p.next(&s, idly)
 		switch {
 		case end != nil:
 			p.exit(end)
 			return
-		case next == nil && idly:
+		case !next && idly:
 			return
-		case next == nil:
+		case !next:
 			p.rest()
 		}
-		it, rested = next, next == nil
+		has, rested = next, !next
 	}
 }
 
@@ -79,32 +81,39 @@ func (p *Process) rest() {
 
 // next ends a turn and takes the next message. If there is none, the process
 // becomes idle where idly is set. A process that was killed meanwhile has none.
-func (p *Process) next(idly bool) (item, *ending) {
+func (p *Process) next(s *slot, idly bool) (bool, *ending) {
 	p.mu.Lock()
 	if p.lost() {
 		p.mu.Unlock()
 		p.ceased()
-		return nil, nil
+		return false, nil
 	}
 	defer p.mu.Unlock()
 	p.running = nil
+	p.turns += p.box.count()
+	if p.urgent.Load() {
+		p.urgent.Store(false)
+	}
 	if p.stop != nil {
-		return nil, &ending{reason: p.stop}
+		return false, &ending{reason: p.stop}
 	}
-	it := p.pop()
-	if it == nil {
+	next := p.pop(s)
+	if !next {
 		p.awaitIdle()
-		it = p.pop() // which may be over already
+		next = p.pop(s) // which may be over already
 	}
-	if it == nil {
-		if idly {
-			p.phase = idle
-			p.box.shrink()
+	for !next {
+		if !idly {
+			return false, nil
 		}
-		return nil, nil
+		if p.box.close() {
+			p.phase = idle
+			return false, nil
+		}
+		next = p.pop(s)
 	}
-	p.take(it)
-	return it, nil
+	p.take(s)
+	return true, nil
 }
 
 // lost reports that the process has ended, or that Kill is ending it; its own
@@ -112,45 +121,45 @@ func (p *Process) next(idly bool) (item, *ending) {
 func (p *Process) lost() bool { return p.phase == exited || p.fenced.Load() }
 
 // pop takes the next message out, leaving aside timers that are dead.
-func (p *Process) pop() item {
-	for {
-		it := p.popAny()
-		if t, ok := it.(*Timer); !ok || t.state.Load() == timerQueued {
-			return it
+func (p *Process) pop(s *slot) bool {
+	for p.popAny(s) {
+		if t, ok := s.what.(*Timer); !ok || t.state.Load() == timerQueued {
+			return true
 		}
 	}
+	return false
 }
 
-func (p *Process) popAny() item {
+func (p *Process) popAny(s *slot) bool {
 	if m := p.more; m != nil && m.paused.held != nil {
-		it := m.paused.held
+		*s = *m.paused.held
 		m.paused.held = nil
-		return it
+		return true
 	}
 	if m := p.more; m != nil && len(m.continues) > 0 {
-		it := m.continues[0]
+		*s = slot{what: m.continues[0]}
 		m.continues = m.continues[1:]
-		return it
+		return true
 	}
 	if len(p.signals) == 0 {
-		it := p.box.pop()
+		next := p.box.pop(s)
 		if p.more != nil {
 			p.admit()
 		}
-		return it
+		return next
 	}
-	it := p.signals[0]
+	*s = slot{what: p.signals[0]}
 	p.signals = p.signals[1:]
 	if len(p.signals) == 0 {
 		p.signals = nil
 	}
-	return it
+	return true
 }
 
-// turn handles the message that was taken, and returns why the server must
-// end, or nil. A panic ends here. A runtime.Goexit can't be kept from ending
-// the goroutine; the process's end then runs in another one.
-func (p *Process) turn(it item) (end *ending) {
+// turn handles the message that was taken, and the letters of its batch, and returns
+// why the server must end, or nil. A panic ends here. A runtime.Goexit can't be
+// kept from ending the goroutine; the process's end then runs in another one.
+func (p *Process) turn(s *slot) (end *ending) {
 	c := p.ctx
 	returned := false
 	defer func() {
@@ -158,25 +167,45 @@ func (p *Process) turn(it item) (end *ending) {
 			return
 		}
 		end = crash(recover())
-		end.handling, end.message = c.String(), it.message()
+		end.handling, end.message = c.String(), s.message()
 		c.finish(end.reason)
+		c.end()
 		if end.goexit {
 			go p.exit(end)
 		}
 	}()
-	err := it.run(p, c)
-	returned = true
+	for {
+		err := s.run(p, c)
+		returned = true
+		c.finish(err)
+		if err != nil {
+			end = endingOf(err, c)
+			end.message = s.message()
+			break
+		}
+		if c.stop != nil {
+			end = endingOf(c.stop, c) // the message may be another caller's by now
+			break
+		}
+		if !p.another(s, c) {
+			break
+		}
+		returned = false
+	}
 	runtime.KeepAlive(p) // so that a traceback of the handler has it; see stackOf
-	c.finish(err)
-	if err != nil {
-		end = endingOf(err, c)
-		end.message = it.message()
-		return end
+	c.end()
+	return end
+}
+
+// another claims a letter that may follow in this turn. Its context is the letter's
+// before it, unless somebody may hold that.
+func (p *Process) another(s *slot, c *Context) bool {
+	if s.handler == nil || p.urgent.Load() || c.taken.Load() || !p.box.claim(s) {
+		return false
 	}
-	if c.stop != nil {
-		return endingOf(c.stop, c) // the message may be another caller's by now
-	}
-	return nil
+	h := s.header(p.host.def)
+	c.follow(&h)
+	return true
 }
 
 // enterInline gives the turn of an idle process to the calling goroutine, which
@@ -188,7 +217,7 @@ func (p *Process) enterInline(it item) bool {
 		return false
 	}
 	p.phase = busy
-	p.take(it)
+	p.take(&slot{what: it})
 	return true
 }
 
@@ -207,20 +236,20 @@ func (p *Process) leaveInline(end *ending) {
 		if p.stop == nil && !p.waits() {
 			p.awaitIdle()
 		}
-		more := p.stop != nil || p.waits()
+		more := p.stop != nil || p.waits() || !p.box.close()
 		if !more {
 			p.phase = idle
 		}
 		p.mu.Unlock()
 		if more {
-			go p.drain(nil)
+			go p.drain(slot{})
 		}
 	}
 }
 
 // waits reports whether there is anything to handle; p.mu is held.
 func (p *Process) waits() bool {
-	return p.box.n > 0 || len(p.signals) > 0 || p.more != nil && len(p.more.continues) > 0
+	return p.box.waiting() > 0 || len(p.signals) > 0 || p.more != nil && len(p.more.continues) > 0
 }
 
 // start is a process's first goroutine: it claims the name where that is
@@ -272,7 +301,7 @@ func (p *Process) start(spec Spec, o SpawnOptions) {
 	}
 	p.mu.Unlock()
 	if p.announce() {
-		p.drain(nil)
+		p.drain(slot{})
 	}
 }
 
@@ -314,7 +343,7 @@ func (p *Process) exit(end *ending) {
 		terminate = nil // a handler like others
 	}
 	if terminate != nil {
-		p.take(terminating{})
+		p.take(&slot{what: terminating{}})
 	}
 	p.mu.Unlock()
 	p.discard(left, end.reason)

@@ -1,13 +1,8 @@
 package genserver
 
-import (
-	"context"
-	"time"
+import "sync/atomic"
 
-	"go.opentelemetry.io/otel/trace"
-)
-
-// item is a message in a mailbox.
+// item is a message whose turn can come.
 type item interface {
 	// header describes the message.
 	header() *header
@@ -27,117 +22,128 @@ type item interface {
 // was still queued makes the difference of [NotDelivered].
 type failure func(queued bool) error
 
-// header is what is known of every message.
-type header struct {
-	kind  Kind
-	timer bool // of a timer: span set it, and is no parent
-	// failed is the handler's: it answered with an error. It's here because it
-	// costs no space here.
-	failed bool
-	op     string
-	// The sender: a server of this System, else what the envelope says, else
-	// nobody's.
-	local    *Process
-	remote   *Envelope
-	deadline time.Time          // of the caller, where it's known
-	span     *trace.SpanContext // the sender's, nil for none
-	chain    *chain             // of a call: who waits for it here
-	arrived  int64              // by the metrics' clock; 0 where nobody measures
+// mailbox is what waits for a process: a few messages in a ring of its own. When there
+// are more, it opens an inbox for all of them, so that those who send and the one
+// who handles are seldom in each other's way. All but offer is for who holds the
+// process's lock.
+type mailbox struct {
+	inbox  atomic.Pointer[inbox] // in place of few
+	sealed bool                  // opens none any more
+	few    ring
 }
 
-// headerOf describes a message sent with ctx, which from was found in.
-func headerOf(ctx context.Context, from *Context, kind Kind, op string) (h header) {
-	h.fill(ctx, from, kind, op)
-	return h
+// offer puts a message in, and reports false where that takes the process's lock:
+// there is no inbox, or it may be full.
+func (m *mailbox) offer(s *slot, bound int) bool {
+	in := m.inbox.Load()
+	return in != nil && in.offer(m, s, bound)
 }
 
-// fill is headerOf in place, for a header that is empty.
-func (h *header) fill(ctx context.Context, from *Context, kind Kind, op string) {
-	h.kind, h.op = kind, op
-	if from != nil {
-		h.local = from.p
+// push puts a message in, behind all others.
+func (m *mailbox) push(s *slot) {
+	in := m.inbox.Load()
+	if in == nil && m.few.n == smallestRing && !m.sealed {
+		in = openInbox(m)
 	}
-	if kind == KindCall {
-		h.deadline, _ = ctx.Deadline()
-		if from != nil {
-			h.chain = from.waiting()
-		}
-	}
-	if c, ok := ctx.(*Context); ok {
-		h.span = c.spanContext()
+	if in != nil {
+		in.push(s)
 		return
 	}
-	h.span = spanOf(ctx)
+	m.few.push(s)
 }
 
-// spanOf is the sender's span. Most have none, and pay nothing.
-func spanOf(ctx context.Context) *trace.SpanContext {
-	span := trace.SpanFromContext(ctx)
-	if span == noSpan {
-		return nil
+// pushItem is push for a message that is an item.
+func (m *mailbox) pushItem(it item) { m.push(&slot{what: it}) }
+
+// waiting is how many messages there are.
+func (m *mailbox) waiting() int {
+	if in := m.inbox.Load(); in != nil {
+		return in.waiting()
 	}
-	sc := span.SpanContext()
-	if !sc.IsValid() {
-		return nil
+	return int(m.few.n)
+}
+
+// pop takes the next message out, and reports false if there is none.
+func (m *mailbox) pop(s *slot) bool {
+	if in := m.inbox.Load(); in != nil {
+		return in.pop(s)
 	}
-	return &sc
+	return m.few.pop(s)
 }
 
-// noSpan is what a context without a span has.
-var noSpan = trace.SpanFromContext(context.Background())
-
-func (h *header) expired() bool { return !h.deadline.IsZero() && !time.Now().Before(h.deadline) }
-
-// mailbox is a queue of messages: a ring that grows with need and is given
-// back when it has been emptied, since most servers are idle most of the time.
-type mailbox struct {
-	ring []item // its length is a power of two
-	head int32
-	n    int32
-}
-
-const smallestRing = 4
-
-func (m *mailbox) push(it item) {
-	if int(m.n) == len(m.ring) {
-		m.grow()
+// close gives the mailbox's memory back if there is nothing in it, since most
+// servers are idle most of the time. It's for who handles the messages.
+func (m *mailbox) close() bool {
+	if m.few.n > 0 {
+		return false
 	}
-	m.ring[m.slot(m.n)] = it
-	m.n++
-}
-
-// slot is where the i-th message is.
-func (m *mailbox) slot(i int32) int { return int(m.head+i) & (len(m.ring) - 1) }
-
-func (m *mailbox) grow() {
-	ring := make([]item, max(smallestRing, 2*len(m.ring)))
-	for i := range m.n {
-		ring[i] = m.ring[m.slot(i)]
+	if in := m.inbox.Load(); in != nil {
+		if !in.close() {
+			return false
+		}
+		m.inbox.Store(nil)
+		in.recycle()
 	}
-	m.ring, m.head = ring, 0
+	m.few = ring{}
+	return true
 }
 
-func (m *mailbox) pop() item {
-	if m.n == 0 {
-		return nil
+// seal has all that comes from now on need the process's lock.
+func (m *mailbox) seal() {
+	m.sealed = true
+	if in := m.inbox.Load(); in != nil {
+		in.seal()
 	}
-	it := m.ring[m.head]
-	m.ring[m.head] = nil
-	m.head = int32(m.slot(1))
-	m.n--
-	return it
 }
 
-// shrink gives the ring back, once it's empty. Messages that come one by one
-// need none.
-func (m *mailbox) shrink() { m.ring, m.head = nil, 0 }
-
-// takeAll empties the mailbox for good.
+// takeAll seals the mailbox and empties it.
 func (m *mailbox) takeAll() []item {
+	m.seal()
 	var all []item
-	for m.n > 0 {
-		all = append(all, m.pop())
+	if in := m.inbox.Swap(nil); in != nil {
+		all = in.takeAll()
 	}
-	m.ring = nil
+	for s := (slot{}); m.few.pop(&s); {
+		all = append(all, s.item())
+	}
+	m.few = ring{}
 	return all
+}
+
+// batch readies some letters to be claimed, if letters are next.
+func (m *mailbox) batch() {
+	if in := m.inbox.Load(); in != nil {
+		in.fill()
+	}
+}
+
+// uncounted is how many turns the batch's letters have had that are not counted yet.
+func (m *mailbox) uncounted() uint64 {
+	if in := m.inbox.Load(); in != nil {
+		return uint64(in.batch.uncounted())
+	}
+	return 0
+}
+
+// count counts those.
+func (m *mailbox) count() uint64 {
+	if in := m.inbox.Load(); in != nil {
+		return uint64(in.batch.count())
+	}
+	return 0
+}
+
+// claim takes the next letter of the batch out. It's for who handles them, without
+// the process's lock.
+func (m *mailbox) claim(s *slot) bool {
+	in := m.inbox.Load()
+	return in != nil && in.batch.claim(s)
+}
+
+// each looks at what waits.
+func (m *mailbox) each(look func(*slot)) {
+	m.few.each(look)
+	if in := m.inbox.Load(); in != nil {
+		in.each(look)
+	}
 }

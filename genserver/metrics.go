@@ -237,19 +237,22 @@ func (p *Process) observe(l *load) {
 	if p.phase == exited {
 		return
 	}
-	waiting := int64(p.box.n) + int64(len(p.signals))
+	waiting := int64(p.box.waiting()) + int64(len(p.signals))
 	l.processes++
 	l.waiting += waiting
 	l.deepest = max(l.deepest, waiting)
 	l.inFlight += int64(p.inFlight())
 }
 
-// isCall is for items in a mailbox.
-func isCall(it item) bool {
-	if _, ok := it.(*Timer); ok {
+// isCall is for what is in a mailbox.
+func isCall(s *slot) bool {
+	if s.handler != nil {
+		return false
+	}
+	if _, ok := s.what.(*Timer); ok {
 		return false // whose header is made anew each time
 	}
-	return it.header().kind == KindCall
+	return s.item().header().kind == KindCall
 }
 
 // countRestart has a restart in the metrics, with the code of the reason the

@@ -41,6 +41,7 @@ func (c *Context) Continue(m InfoMessage) {
 	defer p.mu.Unlock()
 	if p.phase < stopping {
 		p.extra().continues = append(p.extra().continues, it)
+		p.urgent.Store(true)
 	}
 }
 
@@ -62,6 +63,7 @@ func (c *Context) IdleTimeout(d time.Duration, m InfoMessage) {
 	defer c.p.mu.Unlock()
 	if c.p.phase < stopping {
 		c.p.extra().idle = idleTimeout{timer: t, after: d}
+		c.p.urgent.Store(true) // as the next message ends it
 	}
 }
 

@@ -6,14 +6,12 @@ import (
 	"sync"
 )
 
-// oneWay is a cast or an info: of a Go value, or of bytes.
+// oneWay is a cast or an info that is not a letter: of bytes, or of a Go value that
+// was sent while nobody knew of which Type its server will be, or by the runtime.
 type oneWay struct {
 	hdr  header
 	msg  Message
 	body Body
-	// handler is msg's, where the sender has looked it up; the same Type's for
-	// sure, since messages don't move between Types once they are in a mailbox.
-	handler entry
 }
 
 var oneWays = sync.Pool{New: func() any { return new(oneWay) }}
@@ -32,22 +30,27 @@ func (r Ref) send(ctx context.Context, kind Kind, m Message, opts []Option) erro
 	}
 	o := optionsOf(opts)
 	if p != nil {
-		op := p.host.def.op(m)
-		handler, known := lookup(p.host.entries(kind), op)
+		handler, known := p.host.handlerOf(kind, m)
 		if !known {
+			op := p.host.def.op(m)
 			return r.dropped(kind, op, p.unknownOp(kind, op), o)
 		}
-		it := oneWays.Get().(*oneWay)
-		it.hdr.fill(ctx, from, kind, op)
-		it.msg, it.handler = m, handler
-		switch err := p.pushPatiently(ctx, from, it); {
+		var s slot
+		if span := spanIn(ctx); span == nil && r.sys.metrics == nil {
+			s = letterOf(from, m, handler)
+		} else {
+			it := oneWays.Get().(*oneWay)
+			it.hdr.fill(ctx, from, kind, p.host.def.op(m))
+			it.msg = m
+			r.sys.stamp(it)
+			s.what = it
+		}
+		switch err := p.pushPatiently(ctx, from, &s); {
 		case err == nil:
 			return nil
 		case err != errGone: //nolint:errorlint // it's never wrapped
-			it.recycle()
-			return r.dropped(kind, op, err, o)
+			return r.dropped(kind, p.host.def.op(m), err, o)
 		}
-		it.recycle()
 	}
 	return r.sendAway(ctx, from, kind, m, o)
 }
@@ -96,19 +99,11 @@ func (it *oneWay) use() uint64             { return 0 }
 func (it *oneWay) discard(uint64, failure) {}
 
 func (it *oneWay) run(p *Process, c *Context) error {
-	if err := it.handle(p, c); err != nil {
+	if err := handleOneWay(p, c, it.hdr.kind, it.hdr.op, it.msg, it.body); err != nil {
 		return err // and it stays, for the report; so it does after a panic
 	}
 	it.recycle()
 	return nil
-}
-
-func (it *oneWay) handle(p *Process, c *Context) error {
-	if it.handler == nil {
-		return handleOneWay(p, c, it.hdr.kind, it.hdr.op, it.msg, it.body)
-	}
-	c.trace()
-	return dropBad(p, it.hdr.kind, it.hdr.op, it.handler.handle(p, c, it.msg))
 }
 
 // handleOneWay runs the handler of a cast or an info, given as a Go value or

@@ -19,14 +19,14 @@ func BlockCasts[S any]() Handler[S] {
 
 // blocked is a sender who waits for room, and its message.
 type blocked struct {
-	it   item
+	slot
 	done chan error // nil once it's in the mailbox, errGone when the server ends
 }
 
 // pushPatiently is push for a cast or an info from here, which may wait for
 // room where its Type says so.
-func (p *Process) pushPatiently(ctx context.Context, from *Context, it item) error {
-	err := p.push(it, false)
+func (p *Process) pushPatiently(ctx context.Context, from *Context, s *slot) error {
+	err := p.pushSlot(s, false)
 	if err == nil || err == errGone || !p.host.def.blockCasts || from != nil && from.p == p && !from.detached { //nolint:errorlint // it's never wrapped
 		return err
 	}
@@ -35,11 +35,11 @@ func (p *Process) pushPatiently(ctx context.Context, from *Context, it item) err
 		p.mu.Unlock()
 		return errGone
 	}
-	if int(p.box.n) < p.host.def.mailbox {
+	if p.box.waiting() < p.host.def.mailbox {
 		p.mu.Unlock()
-		return p.pushPatiently(ctx, from, it)
+		return p.pushPatiently(ctx, from, s)
 	}
-	b := &blocked{it, make(chan error, 1)}
+	b := &blocked{*s, make(chan error, 1)}
 	p.extra().blocked = append(p.extra().blocked, b)
 	p.mu.Unlock()
 	select {
@@ -60,11 +60,11 @@ func (p *Process) pushPatiently(ctx context.Context, from *Context, it item) err
 // admit lets in whoever has waited longest, as there is room; p.mu is held.
 func (p *Process) admit() {
 	m := p.more
-	for m != nil && len(m.blocked) > 0 && !p.closing && int(p.box.n) < p.host.def.mailbox {
+	for m != nil && len(m.blocked) > 0 && !p.closing && p.box.waiting() < p.host.def.mailbox {
 		b := m.blocked[0]
 		m.blocked[0] = nil
 		m.blocked = m.blocked[1:]
-		p.box.push(b.it)
+		p.box.push(&b.slot)
 		b.done <- nil
 	}
 }

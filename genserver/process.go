@@ -23,6 +23,7 @@ type Process struct {
 	sys   *System
 	host  *host
 	name  string
+	box   mailbox // guarded by mu, but for its inbox
 	gen   uint64
 	born  int64 // when, in Unix nanoseconds
 	claim Claim // of a cluster-wide name
@@ -30,6 +31,9 @@ type Process struct {
 
 	// fenced is set by Kill: what the generation does from then on is refused.
 	fenced atomic.Bool
+	// urgent is set where something comes ahead of the mailbox, so that no more
+	// letters are claimed until it has been looked for.
+	urgent atomic.Bool
 
 	// Guarded by mu; they are here because it keeps the struct small.
 	phase     phase
@@ -44,7 +48,6 @@ type Process struct {
 	state any
 
 	mu      sync.Mutex
-	box     mailbox
 	signals []item // ahead of the mailbox, unbounded
 	stop    error  // the reason, asked for and in the end true
 	running item   // whose turn it is
@@ -142,6 +145,7 @@ func (p *Process) Signal(m InfoMessage) bool {
 		return false
 	}
 	p.signals = append(p.signals, it)
+	p.urgent.Store(true)
 	p.wake()
 	return true
 }
@@ -149,23 +153,31 @@ func (p *Process) Signal(m InfoMessage) bool {
 // push queues a message, beyond the mailbox's bound where force is set.
 func (p *Process) push(it item, force bool) error {
 	p.sys.stamp(it)
+	return p.pushSlot(&slot{what: it}, force)
+}
+
+// pushSlot is push for a message that may be a letter.
+func (p *Process) pushSlot(s *slot, force bool) error {
+	if p.box.offer(s, p.host.def.mailbox) {
+		return nil
+	}
 	p.mu.Lock()
 	if p.phase == idle {
 		// Nothing waits, and nothing ran: the message is first.
 		p.phase = busy
-		p.take(it)
+		p.take(s)
 		p.mu.Unlock()
-		go p.drain(it)
+		go p.drain(*s)
 		return nil
 	}
 	defer p.mu.Unlock()
 	if p.phase >= stopping || p.closing && !force {
 		return errGone
 	}
-	if int(p.box.n) >= p.host.def.mailbox && !force {
+	if p.box.waiting() >= p.host.def.mailbox && !force {
 		return &Error{Code: ErrOverloaded.Code, Server: p.name, Text: p.host.full, Undelivered: true}
 	}
-	p.box.push(it)
+	p.box.push(s)
 	return nil
 }
 
@@ -173,7 +185,7 @@ func (p *Process) push(it item, force bool) error {
 func (p *Process) wake() {
 	if p.phase == idle {
 		p.phase = busy
-		go p.drain(nil)
+		go p.drain(slot{})
 	}
 }
 
@@ -186,7 +198,7 @@ func (p *Process) settle(ctx context.Context) (turns uint64, wasIdle bool, err e
 		return p.turns, true, nil
 	}
 	b := &barrier{done: make(chan struct{})}
-	p.box.push(b)
+	p.box.pushItem(b)
 	p.mu.Unlock()
 	select {
 	case <-b.done:
@@ -197,8 +209,9 @@ func (p *Process) settle(ctx context.Context) (turns uint64, wasIdle bool, err e
 }
 
 // take makes it the message whose turn it is; p.mu is held.
-func (p *Process) take(it item) {
+func (p *Process) take(s *slot) {
 	p.turns++
+	it := s.item()
 	if p.more != nil {
 		p.endIdle(it)
 	}
@@ -209,7 +222,15 @@ func (p *Process) take(it item) {
 	if p.ctx == nil || p.ctx.taken.Load() {
 		p.ctx = &Context{p: p}
 	}
-	p.ctx.reset(it.header())
+	if s.handler == nil {
+		p.ctx.reset(it.header())
+		return
+	}
+	h := s.header(p.host.def)
+	p.ctx.reset(&h)
+	if p.claim == nil && p.host.def.watchdog == nil {
+		p.box.batch()
+	}
 }
 
 // callerLeft cancels the handler of a caller that has given up.

@@ -47,17 +47,19 @@ func (p *Process) RequestStop(reason error, opts ...Option) {
 	if o.drainAll && p.phase == busy {
 		if !p.closing {
 			p.closing = true
-			p.box.push(&lastItem{reason})
+			p.box.seal()
+			p.box.pushItem(&lastItem{reason})
 		}
 		return
 	}
 	p.stop = reason
+	p.urgent.Store(true)
 	switch p.phase {
 	case starting:
 		p.ctx.abort(reason)
 	case idle:
 		p.phase = busy
-		go p.drain(nil)
+		go p.drain(slot{})
 	case busy:
 		p.unpause()
 	}

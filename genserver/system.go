@@ -65,13 +65,27 @@ type host struct {
 	def   *definition
 	calls map[string]callEntry
 	typed []callEntry // the same, but for Map's, which is not found by its type
+	few   [2][]*entry // the same of casts and of infos, where they are few
 
 	metrics *typeMetrics // nil where nobody measures
 
 	full string // what a full mailbox has to say
 }
 
-func (h *host) entries(kind Kind) map[string]entry {
+// fewTypes is how many types are quicker to look through than a map.
+const fewTypes = 8
+
+// handlerOf finds the handler of a cast or an info.
+func (h *host) handlerOf(kind Kind, m Message) (e *entry, known bool) {
+	for _, e := range h.few[kind-KindCast] {
+		if e.takes(m) {
+			return e, true
+		}
+	}
+	return lookup(h.entries(kind), h.def.op(m))
+}
+
+func (h *host) entries(kind Kind) map[string]*entry {
 	if kind == KindCast {
 		return h.def.casts
 	}
@@ -189,11 +203,26 @@ func (s *System) host(d *definition) *host {
 			h.typed = append(h.typed, e)
 		}
 	}
+	for kind := KindCast; kind <= KindInfo; kind++ {
+		if entries := h.entries(kind); len(entries) <= fewTypes {
+			h.few[kind-KindCast] = ownTypes(entries)
+		}
+	}
 	if s.metrics != nil {
 		h.metrics = s.metrics.ofType(d)
 	}
 	actual, _ := s.hosts.LoadOrStore(d, h)
 	return actual.(*host)
+}
+
+// ownTypes are the handlers but for the fallback.
+func ownTypes(entries map[string]*entry) (own []*entry) {
+	for op, e := range entries {
+		if op != "" {
+			own = append(own, e)
+		}
+	}
+	return own
 }
 
 // Start starts a server without a supervisor and waits for its init. If ctx

@@ -33,11 +33,20 @@ func newTable() *table {
 // spread is a number from the end of the name, where names that are many differ.
 // It only has to spread; the maps have a hash of their own.
 func spread(name string) uint32 {
-	h := uint32(len(name))
-	for i := max(0, len(name)-6); i < len(name); i++ {
-		h = (h ^ uint32(name[i])) * 16777619
+	h := uint64(len(name))
+	if n := len(name); n >= 4 {
+		h ^= four(name[n-4:]) | four(name[max(0, n-8):])<<32
+	} else {
+		for i := range n {
+			h = h<<8 | uint64(name[i])
+		}
 	}
-	return h ^ h>>15
+	return uint32(h * 0x9e3779b97f4a7c15 >> 32)
+}
+
+// four is the first four bytes as a number.
+func four(s string) uint64 {
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24
 }
 
 func (t *table) places(name string) (*shard, *atomic.Pointer[Process]) {

@@ -134,8 +134,7 @@ func (c *Context) fail(err error) {
 	}
 }
 
-// finish ends the handler's context, measurement and span; err is a crash or a
-// Stop.
+// finish ends the handler's measurement and span; err is a crash or a Stop.
 func (c *Context) finish(err error) {
 	if c.began != 0 {
 		c.p.sys.metrics.end(c, err)
@@ -148,7 +147,6 @@ func (c *Context) finish(err error) {
 		}
 		c.span.End()
 	}
-	c.end()
 }
 
 // Cause is where in a trace a server crashed; the zero value is nowhere. What it

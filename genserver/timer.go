@@ -172,7 +172,7 @@ func (p *Process) queueDue() {
 	for a.Len() > 0 && !a.waiting[0].due.After(now) {
 		t := heap.Pop(a).(*Timer)
 		t.state.Store(timerQueued)
-		p.box.push(t)
+		p.box.pushItem(t)
 		p.wake()
 	}
 	if a.Len() > 0 {

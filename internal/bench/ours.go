@@ -73,6 +73,11 @@ var (
 	nonBlocking = genserver.Define("bench.NonBlocking", newCounter,
 		genserver.HandleCall((*counter).call),
 		genserver.NonBlocking[counter]())
+	// patient is a server whose senders wait for room.
+	patient = genserver.Define("bench.Patient", newCounter,
+		genserver.HandleCall((*counter).flush),
+		genserver.HandleCast((*counter).cast),
+		genserver.BlockCasts[counter]())
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -127,21 +132,15 @@ func manyCallers(servers int) side {
 
 const manyCallersAtOnce = 128
 
-// localCast sends as fast as the mailbox takes, and waits for it when it is
-// full: what is measured is handled, not dropped.
+// localCast sends as fast as the mailbox takes, and waits for room when it is full,
+// as the baseline does: what is measured is handled, not dropped.
 func localCast(ctx context.Context) (func(int) error, func(), error) {
-	ref, done, err := local(ctx, plain)
+	ref, done, err := local(ctx, patient)
+	ctx = context.Background() // as for localCall
 	run := func(n int) error {
 		for i := range n {
-			for {
-				err := ref.Cast(ctx, add{N: i}, genserver.Strict())
-				if err == nil {
-					break
-				}
-				if !errors.Is(err, genserver.ErrOverloaded) {
-					return err
-				}
-				runtime.Gosched()
+			if err := ref.Cast(ctx, add{N: i}); err != nil {
+				return err
 			}
 		}
 		for {
