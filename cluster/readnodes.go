@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -25,18 +24,13 @@ func ReadNodes(ctx context.Context, conn *transport.NATS, cluster string) ([]Nod
 	if err != nil {
 		return nil, fmt.Errorf("read the nodes of cluster %s: %w", cluster, err)
 	}
-	stream, err := s.stream(ctx)
+	names, err := s.names(ctx, KindNode)
 	if err != nil {
-		return nil, fmt.Errorf("read the nodes of cluster %s: %w: %w", cluster, ErrUnavailable, explain(err, conn.Conn()))
+		return nil, fmt.Errorf("read the nodes of cluster %s: %w", cluster, err)
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(s.layout.record(Key{Kind: KindNode, Name: "*"})))
-	if err != nil {
-		return nil, fmt.Errorf("read the nodes of cluster %s: %w: %w", cluster, ErrUnavailable, explain(err, conn.Conn()))
-	}
-	prefix := s.layout.record(Key{Kind: KindNode}) + "."
 	var nodes []NodeRecord
-	for subject := range info.State.Subjects {
-		e, err := s.Get(ctx, Key{Kind: KindNode, Name: strings.TrimPrefix(subject, prefix)})
+	for _, node := range names {
+		e, err := s.Get(ctx, nodeKey(node))
 		if errors.Is(err, ErrNotFound) {
 			continue // it has left
 		}

@@ -44,7 +44,7 @@ type world struct {
 // attempt is one try, by the host's monotonic clock.
 type attempt struct {
 	broken, healed time.Duration
-	owner          cluster.Owner
+	owner          cluster.Ownership
 	served         time.Duration // again, after broken
 }
 
@@ -162,7 +162,7 @@ func (w *world) conn(ctx context.Context) *transport.NATS {
 }
 
 // owner is the watched name's, once there is one that lives and serves.
-func (w *world) owner() (o cluster.Owner, m *member) {
+func (w *world) owner() (o cluster.Ownership, m *member) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
@@ -235,7 +235,7 @@ func (w *world) try(f fault) {
 }
 
 // served waits for the first handler of a later epoch, and is how long that took.
-func (w *world) served(f fault, o cluster.Owner) time.Duration {
+func (w *world) served(f fault, o cluster.Ownership) time.Duration {
 	w.t.Helper()
 	for {
 		for _, s := range w.starts() {
