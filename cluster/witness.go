@@ -31,6 +31,16 @@ func (r *Registry) Events() error {
 	return r.eventsErr
 }
 
+// Failover is how long after the last sign of this node's life others know of its
+// death: [Timing].Event while [Registry.Events] is nil, counted from the ends of its
+// witnesses, else Timing.Judge.
+func (r *Registry) Failover() time.Duration {
+	if r.Events() == nil {
+		return r.timing.Event
+	}
+	return r.timing.Judge
+}
+
 // keepLinks asks for disconnect events until there are some, and then keeps
 // witnesses too. A node that is told nothing names no witnesses: nobody may be
 // told of their ends, and the gate would depend on them for nothing.

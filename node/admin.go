@@ -89,7 +89,14 @@ type Status struct {
 	Reason string `json:"reason,omitempty"`
 	// Servers is how many processes there are besides supervisors and the
 	// runtime's own.
-	Servers int    `json:"servers"`
+	Servers int `json:"servers"`
+	// Names is how many cluster-wide names the node owns.
+	Names int `json:"names"`
+	// DisconnectEvents says whether NATS tells of the ends of connections, and Failover
+	// how many seconds after its end the node is known to be dead: long without.
+	DisconnectEvents bool    `json:"disconnect_events"`
+	Failover         float64 `json:"failover_seconds,omitempty"`
+
 	Release string `json:"release,omitempty"`
 	Host    string `json:"host"`
 	PID     int    `json:"pid"`

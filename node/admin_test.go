@@ -106,7 +106,7 @@ func TestAdmin(t *testing.T) {
 
 		status, err := admin(n1, "n2", node.AskStatus{})
 		noErr(t, "status", err)
-		if status.Node != "n2" || status.State != "ready" || status.Servers != 2 || status.PID == 0 {
+		if status.Node != "n2" || status.State != "ready" || status.Servers != 2 || status.PID == 0 || status.Failover != 15 || status.DisconnectEvents {
 			t.Errorf("got %+v, want n2 ready with two servers", status)
 		}
 	})
@@ -135,6 +135,35 @@ func TestAdminLastReason(t *testing.T) {
 			t.Errorf("got %+v, want one restart and its reason", after)
 		}
 		stop(t, n)
+	})
+}
+
+// Operators reach every server of a node, node-local ones too, by the node; but none of
+// the runtime's own.
+func TestOperatorsReachNodeLocalServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := node.NewMemory()
+		n := start(t, config("n1", m, local("own", hooks{}), public("box", hooks{})))
+		conn := m.Hub().Dial("operator")
+		defer func() { noErr(t, "close", conn.Close(t.Context())) }()
+		subject := "civitas.dev.adm." + n.Incarnation() + ".call."
+		ask := func(server, body string) (string, error) {
+			reply, err := conn.Request(soon(t), transport.Msg{Subject: subject + server, Data: []byte(body)})
+			noErr(t, "request", err)
+			return string(reply.Data), transport.PublicError(reply)
+		}
+		for _, server := range []string{"own", "box"} {
+			noErr(t, "cast", conn.Publish(transport.Msg{Subject: subject + server, Data: []byte(`{"type":"put","x":7}`)}))
+			if got, err := ask(server, `{"type":"get"}`); err != nil || !strings.HasPrefix(got, `{"x":7,`) {
+				t.Errorf("%s: got %s, %v, want x = 7", server, got, err)
+			}
+		}
+		_, err := ask("nobody", `{"type":"get"}`)
+		wantErr(t, "nobody", err, genserver.ErrNoProcess, true)
+		_, err = ask(node.AdminName, `{"type":"status"}`)
+		wantErr(t, "the runtime's own", err, genserver.ErrBadPayload, true)
+		_, err = ask("own", `[]`)
+		wantErr(t, "no object", err, genserver.ErrBadPayload, true)
 	})
 }
 

@@ -61,6 +61,10 @@ func (n *Node) startAdmin(ctx context.Context) error {
 		return err
 	}
 	n.operators, err = transport.ServeAdmin(n.link.Conn, n.router.subjects, n.registry.Incarnation(), AdminName, n.log, n.router.deliverPublic)
+	if err != nil {
+		return err
+	}
+	n.direct, err = transport.ServeDirect(n.link.Conn, n.router.subjects, n.registry.Incarnation(), n.log, n.router.deliverPublic)
 	return err
 }
 
@@ -75,6 +79,10 @@ func (a *admin) status(ctx *genserver.Context, _ AskStatus) (Status, error) {
 		if p.Type != supervisorType && p.Name != AdminName {
 			s.Servers++
 		}
+	}
+	if n.registry != nil {
+		s.DisconnectEvents, s.Failover = n.registry.Events() == nil, n.registry.Failover().Seconds()
+		s.Names = n.router.owned()
 	}
 	wait, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()

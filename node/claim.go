@@ -82,6 +82,13 @@ func (c *claim) take(ctx context.Context) (err error) {
 	return nil
 }
 
+// owned counts the names that the node owns.
+func (r *router) owned() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.claims)
+}
+
 func (c *claim) Epoch() uint64 { return c.epoch }
 
 // Gate implements genserver.Claim.

@@ -46,6 +46,7 @@ type Node struct {
 	takeOvers atomic.Pointer[takeOvers]
 
 	operators *transport.Service // what they ask
+	direct    *transport.Service // what they send to servers
 
 	started  chan struct{} // closed when root is set
 	stopping atomic.Bool

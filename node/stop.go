@@ -104,7 +104,7 @@ func (n *Node) disconnect() error {
 	if n.router != nil && n.router.discovery != nil {
 		errs = append(errs, n.router.discovery.Drain(ctx))
 	}
-	for _, s := range []*transport.Service{n.operators, n.service} {
+	for _, s := range []*transport.Service{n.operators, n.direct, n.service} {
 		if s != nil {
 			errs = append(errs, s.Drain(ctx))
 		}

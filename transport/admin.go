@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/internal/name"
 )
 
 // ServeAdmin takes what operators ask one incarnation of a node, to one of its
@@ -33,6 +34,31 @@ func ServeAdmin(conn Conn, s Subjects, incarnation, server string, log *slog.Log
 	})
 	if err != nil {
 		return nil, fmt.Errorf("serve operators of node %s: %w", incarnation, err)
+	}
+	return svc, nil
+}
+
+// ServeDirect takes the messages of operators to the servers of one incarnation of a
+// node. The forms are [ServePublic]'s; the server is in the subject.
+func ServeDirect(conn Conn, s Subjects, incarnation string, log *slog.Logger, deliver func(*genserver.Incoming)) (*Service, error) {
+	svc := newService(conn, log)
+	var err error
+	svc.sub, err = conn.Subscribe(s.DirectAll(incarnation), func(m Msg) {
+		server, ok := s.DirectName(m.Subject, incarnation)
+		if !ok {
+			svc.refusePublic(&m, "", fmt.Errorf("subject %q names no server; a name is %s", m.Subject, name.Rule))
+			return
+		}
+		d, err := svc.publicIncoming(&m, server)
+		if err != nil {
+			svc.refusePublic(&m, server, err)
+			return
+		}
+		svc.received.Add(1)
+		deliver(&d.in)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("serve the servers of node %s to operators: %w", incarnation, err)
 	}
 	return svc, nil
 }

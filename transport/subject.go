@@ -14,13 +14,14 @@ const pythonCluster = "agent"
 // on NATS is under civitas.<cluster>. but for NATS's own discovery, and every
 // such subject is made here.
 //
-//	civitas.dev.n.<incarnation>.<name>   from node to node
-//	civitas.dev.s.<name>                 from plain clients to a public server
-//	civitas.dev.adm.<incarnation>.<op>   from operators to a node, about itself
-//	civitas.dev.js.<kind>.<key>          the cluster's records, in JetStream
-//	civitas.dev.rp.<kind>.<key>          copies of the records, as they change
-//	civitas.dev.ev.<event>               lifecycle events
-//	$SRV.<verb>[.civitas-dev[.<id>]]     NATS's own, for those who look for services
+//	civitas.dev.n.<incarnation>.<name>         from node to node
+//	civitas.dev.s.<name>                       from plain clients to a public server
+//	civitas.dev.adm.<incarnation>.<op>         from operators to a node, about itself
+//	civitas.dev.adm.<incarnation>.call.<name>  from operators to a server of a node
+//	civitas.dev.js.<kind>.<key>                the cluster's records, in JetStream
+//	civitas.dev.rp.<kind>.<key>                copies of the records, as they change
+//	civitas.dev.ev.<event>                     lifecycle events
+//	$SRV.<verb>[.civitas-dev[.<id>]]           NATS's own, for those who look for services
 //
 // It is immutable; the zero value is not usable, see [NewSubjects]. The
 // methods do not check the names given to them: whoever takes a name from a
@@ -100,6 +101,25 @@ func (s Subjects) AdminOp(subject, incarnation string) (string, bool) {
 		return "", false
 	}
 	return op, true
+}
+
+// Direct is where operators reach a server of one incarnation of a node, also
+// one whose name is that node's own. The body is the payload, as on [Subjects.Public].
+func (s Subjects) Direct(incarnation, name string) string {
+	return s.Admin(incarnation, "call") + "." + name
+}
+
+// DirectAll is the wildcard over all names of [Subjects.Direct].
+func (s Subjects) DirectAll(incarnation string) string { return s.Direct(incarnation, ">") }
+
+// DirectName is the server's name in a subject of [Subjects.Direct] for that
+// incarnation, if it's well formed and not the runtime's.
+func (s Subjects) DirectName(subject, incarnation string) (string, bool) {
+	server, ok := strings.CutPrefix(subject, s.Direct(incarnation, ""))
+	if !ok || name.Check(server) != nil {
+		return "", false
+	}
+	return server, true
 }
 
 // Records is the wildcard over all records: the subjects of the cluster's

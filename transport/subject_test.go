@@ -89,6 +89,27 @@ func TestSubjectAdminOp(t *testing.T) {
 	}
 }
 
+func TestSubjectDirectName(t *testing.T) {
+	t.Parallel()
+	s := mustSubjects(t)
+	for subject, want := range map[string]string{
+		s.Direct("I7", "box"):        "box",
+		s.Direct("I7", "a.b"):        "a.b",
+		s.DirectAll("I7"):            "",
+		s.Direct("I7", ""):           "",
+		s.Direct("I7", "_node"):      "",
+		s.Direct("I8", "box"):        "",
+		s.Admin("I7", "call"):        "",
+		"civitas.dev.adm.I7.x.box":   "",
+		"civitas.dev.n.I7.call.box":  "",
+		"civitas.dev.adm.I7.call.a.": "",
+	} {
+		if got, ok := s.DirectName(subject, "I7"); got != want || ok != (want != "") {
+			t.Errorf("%q: got %q, %v, want %q", subject, got, ok, want)
+		}
+	}
+}
+
 func TestSubjectRecordKey(t *testing.T) {
 	t.Parallel()
 	s := mustSubjects(t)

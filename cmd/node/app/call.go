@@ -9,22 +9,44 @@ import (
 	"io"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/civitas-go/civitas/cluster"
+	"github.com/civitas-go/civitas/internal/name"
 	"github.com/civitas-go/civitas/transport"
 )
 
 func callCommand(_ Options, s Streams) *cobra.Command {
 	c := &client{}
-	return c.command(s, &cobra.Command{
-		Use:     "call NAME JSON",
-		Short:   "Call a cluster-wide server and print its reply",
-		Long:    "Call a cluster-wide server and print its reply as one line of JSON.",
-		Example: `  civitas call rate_limiter '{"type":"acquire"}'`,
-	}, func(_ context.Context, conn *transport.NATS, m message) (func(context.Context) ([]byte, error), error) {
-		return func(ctx context.Context) ([]byte, error) { return c.call(ctx, conn, m) }, nil
+	var on string
+	cmd := c.command(s, &cobra.Command{
+		Use:   "call NAME JSON",
+		Short: "Call a server and print its reply",
+		Long: `Call a cluster-wide server, or with --node any server of that node, and print its
+reply as one line of JSON. If a cluster-wide server's node has died, the call
+waits for whoever takes the name over.`,
+		Example: `  civitas call rate_limiter '{"type":"acquire"}'
+  civitas call --node n1 cache.local '{"op":"get","key":"k"}'`,
+	}, func(ctx context.Context, conn *transport.NATS, m message) (func(context.Context) ([]byte, error), error) {
+		if on == "" {
+			return func(ctx context.Context) ([]byte, error) { return c.call(ctx, conn, m) }, nil
+		}
+		if err := name.CheckToken("node", on); err != nil {
+			return nil, usage(fmt.Errorf("--node: %w", err))
+		}
+		v := &view{cluster: c.cluster, conn: conn, subjects: m.subjects, timeout: c.nats.timeout}
+		if err := v.find(ctx, on); err != nil {
+			return nil, err
+		}
+		to := v.nodes[0]
+		return func(ctx context.Context) ([]byte, error) {
+			return v.request(ctx, to, v.subjects.Direct(to.Incarnation, m.server), m.payload)
+		}, nil
 	})
+	cmd.Flags().StringVar(&on, "node", "", "the server of this node, whose name may be node-local (default whoever owns the name)")
+	return cmd
 }
 
 // ownerPause is between two attempts at a name whose owner does not take its calls.
@@ -57,7 +79,7 @@ func (c *client) call(ctx context.Context, conn *transport.NATS, m message) ([]b
 // awaitOwner returns nil when it's time for another attempt at a name on record.
 func (c *client) awaitOwner(ctx context.Context, conn *transport.NATS, server string) error {
 	owner, err := cluster.ReadOwner(ctx, conn, c.cluster, server)
-	if errors.Is(err, cluster.ErrNotFound) {
+	if errors.Is(err, cluster.ErrNotFound) || noRecords(err) {
 		return c.unknown(server)
 	}
 	select {
@@ -74,6 +96,16 @@ func (c *client) awaitOwner(ctx context.Context, conn *transport.NATS, server st
 		return coded(exitUnreachable, fmt.Errorf("nobody takes the calls for %s, which is node %s's (incarnation %s): that has crashed, or is cut off, "+
 			"and none has taken the name over within %v; the call was not delivered", server, owner.Node, owner.Incarnation, c.nats.timeout))
 	}
+}
+
+// noRecords reports that this NATS can't have the records of any cluster.
+func noRecords(err error) bool {
+	for _, e := range []error{nats.ErrNoResponders, jetstream.ErrJetStreamNotEnabled, jetstream.ErrJetStreamNotEnabledForAccount} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // printReply writes a reply as one line.

@@ -143,24 +143,30 @@ func (v *view) ask(ctx context.Context, n cluster.NodeRecord, question genserver
 	if err != nil {
 		return err
 	}
-	m := transport.Msg{Subject: v.subjects.Admin(n.Incarnation, question.Op()), Data: body}
+	reply, err := v.request(ctx, n, v.subjects.Admin(n.Incarnation, question.Op()), body)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(reply, answer)
+}
+
+// request is one to a subject of one node.
+func (v *view) request(ctx context.Context, n cluster.NodeRecord, subject string, body []byte) ([]byte, error) {
+	m := transport.Msg{Subject: subject, Data: body}
 	if until, ok := ctx.Deadline(); ok {
 		m.Header = transport.Header{transport.HeaderTimeout: {time.Until(until).String()}}
 	}
 	reply, err := v.conn.Request(ctx, m)
 	switch {
 	case errors.Is(err, transport.ErrNoResponders):
-		return coded(exitUnreachable, fmt.Errorf("node %s is on record (since %s, host %s, pid %d) and does not answer: it has crashed, or is cut off",
+		return nil, coded(exitUnreachable, fmt.Errorf("node %s is on record (since %s, host %s, pid %d) and does not answer: it has crashed, or is cut off",
 			n.Node, n.Since.Format(time.RFC3339), n.Host, n.PID))
 	case errors.Is(err, context.DeadlineExceeded):
-		return coded(exitUnreachable, fmt.Errorf("node %s did not answer within %v; --timeout gives it longer", n.Node, v.timeout))
+		return nil, coded(exitUnreachable, fmt.Errorf("node %s did not answer within %v; --timeout gives it longer", n.Node, v.timeout))
 	case err != nil:
-		return err
+		return nil, err
 	}
-	if err := transport.PublicError(reply); err != nil {
-		return err
-	}
-	return json.Unmarshal(reply.Data, answer)
+	return reply.Data, transport.PublicError(reply)
 }
 
 // each asks all nodes at once, and warns of those that do not answer; the error
