@@ -55,14 +55,14 @@ func (r *Registry) keepLinks(ctx context.Context) {
 		if text := err.Error(); text != last && ctx.Err() == nil {
 			last = text
 			r.log.Info("no disconnect events: a node that dies is known to be dead when it has been silent for some time",
-				"after", r.timing.Judge, "reason", err)
+				"failover", r.Failover(), "reason", err)
 		}
 		if pause(ctx, askAgain) != nil {
 			return
 		}
 	}
 	r.log.Info("disconnect events are told: a node that dies is known to be dead soon after its connections have ended",
-		"after", r.timing.Event)
+		"failover", r.Failover())
 	for range maxWitness {
 		r.testify.Go(func() { r.keepWitness(ctx) })
 	}

@@ -94,8 +94,10 @@ type Status struct {
 	Names int `json:"names"`
 	// DisconnectEvents says whether NATS tells of the ends of connections, and Failover
 	// how many seconds after its end the node is known to be dead: long without.
+	// NoEvents is why NATS does not tell.
 	DisconnectEvents bool    `json:"disconnect_events"`
 	Failover         float64 `json:"failover_seconds,omitempty"`
+	NoEvents         string  `json:"no_events,omitempty"`
 
 	Release string `json:"release,omitempty"`
 	Host    string `json:"host"`

@@ -109,6 +109,9 @@ func TestAdmin(t *testing.T) {
 		if status.Node != "n2" || status.State != "ready" || status.Servers != 2 || status.PID == 0 || status.Failover != 15 || status.DisconnectEvents {
 			t.Errorf("got %+v, want n2 ready with two servers", status)
 		}
+		if status.DisconnectEvents || status.Failover != 15 || status.NoEvents == "" {
+			t.Errorf("got %+v, want no disconnect events, with a reason, and 15s", status)
+		}
 	})
 }
 

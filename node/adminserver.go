@@ -81,7 +81,11 @@ func (a *admin) status(ctx *genserver.Context, _ AskStatus) (Status, error) {
 		}
 	}
 	if n.registry != nil {
-		s.DisconnectEvents, s.Failover = n.registry.Events() == nil, n.registry.Failover().Seconds()
+		events := n.registry.Events()
+		s.DisconnectEvents, s.Failover = events == nil, n.registry.Failover().Seconds()
+		if events != nil {
+			s.NoEvents = events.Error()
+		}
 		s.Names = n.router.owned()
 	}
 	wait, cancel := context.WithTimeout(ctx, readyWait)

@@ -326,7 +326,8 @@ func BenchmarkStartStop(b *testing.B) {
 func TestDisconnectEvents(t *testing.T) {
 	t.Parallel()
 	const subject = "ev.disconnect"
-	s := start(t, Options{DisconnectEvents: subject, JetStream: true})
+	var log lockedBuffer
+	s := start(t, Options{DisconnectEvents: subject, JetStream: true, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	url := s.ClientURL()
 	quiet := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
 	listener := connect(t, url)
@@ -342,7 +343,7 @@ func TestDisconnectEvents(t *testing.T) {
 	if err := listener.FlushWithContext(ctx); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range [][]nats.Option{nil, {nats.UserInfo("a", "b")}, {nats.Token("t")}, {nats.InProcessServer(s)}} {
+	for _, o := range [][]nats.Option{nil, {nats.UserInfo("a", "b")}, {nats.Token("t")}, {nats.InProcessServer(s), nats.Name("n1 probe")}} {
 		nc := connect(t, url, append(o, quiet)...)
 		id, err := nc.GetClientID()
 		if err != nil {
@@ -367,5 +368,9 @@ func TestDisconnectEvents(t *testing.T) {
 				t.Errorf("the event: got %s, want %s in it", m.Data, want)
 			}
 		}
+	}
+	// Who only tries is no error.
+	if got := strings.Count(log.String(), "level=ERROR"); got != 3 || strings.Contains(log.String(), "probe") {
+		t.Errorf("got the log %s, want an error for each of three forgers", log.String())
 	}
 }
