@@ -27,6 +27,17 @@ type cache struct {
 	routes  map[string]*route
 	lookups map[string]*lookup
 	doubted map[string]*route // to be read again soon
+	waits   map[string]*wait
+	wrong   map[string]Owner // forgotten, and not looked up since
+}
+
+// maxWrong bounds what is kept of forgotten routes.
+const maxWrong = 4096
+
+// wait is shared by all who wait for a change of one name.
+type wait struct {
+	news  chan struct{} // closed by the first
+	users int           // guarded by cache.mu
 }
 
 // route is replaced, not changed, when its owner is another.
@@ -91,9 +102,40 @@ func (c *cache) putLocked(name string, o Owner) {
 func (c *cache) forget(name, incarnation string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r := c.routes[name]; r != nil && r.owner.Incarnation == incarnation {
-		delete(c.routes, name)
+	r := c.routes[name]
+	if r == nil || r.owner.Incarnation != incarnation {
+		return
 	}
+	delete(c.routes, name)
+	if c.wrong == nil {
+		c.wrong = map[string]Owner{}
+	}
+	if len(c.wrong) < maxWrong {
+		c.wrong[name] = r.owner
+	}
+}
+
+// mayRecall reports whether there is a forgotten route, for want of a better one.
+func (c *cache) mayRecall(name string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, ok := c.wrong[name]
+	return ok
+}
+
+// recall takes back a forgotten route, which nobody could correct.
+func (c *cache) recall(name string) (Owner, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.routes[name]; r != nil {
+		return r.owner, true
+	}
+	o, ok := c.wrong[name]
+	if ok {
+		delete(c.wrong, name)
+		c.routes[name] = &route{owner: o}
+	}
+	return o, ok
 }
 
 // doubt has the route to an incarnation read again soon, and kept until then.
@@ -125,6 +167,7 @@ func (c *cache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.routes)
+	clear(c.wrong)
 }
 
 // changed takes a watched change. Names nobody here asked for are passed over. If the
@@ -133,7 +176,7 @@ func (c *cache) clear() {
 func (c *cache) changed(ch Change) (before string, gap bool) {
 	name := ch.Key.Name
 	c.mu.RLock()
-	concerns := c.routes[name] != nil || c.lookups[name] != nil
+	concerns := c.routes[name] != nil || c.lookups[name] != nil || c.waits[name] != nil
 	c.mu.RUnlock()
 	if !concerns { // a lookup that begins now reads a state at least as new, or the next round does
 		return "", false
@@ -145,6 +188,13 @@ func (c *cache) changed(ch Change) (before string, gap bool) {
 		l.newest = ch
 	}
 	r := c.routes[name]
+	if w := c.waits[name]; w != nil && err == nil && (r == nil || r.owner.Epoch < ch.Seq) {
+		delete(c.waits, name)
+		close(w.news)
+		if r == nil {
+			c.putLocked(name, o)
+		}
+	}
 	switch {
 	case r == nil || r.owner.Epoch >= ch.Seq:
 	case err != nil: // deleted, or unreadable: the next to ask reads it
@@ -159,6 +209,28 @@ func (c *cache) changed(ch Change) (before string, gap bool) {
 		}
 	}
 	return before, gap
+}
+
+// await begins to wait for a watched change of who bears a name; stop ends it.
+func (c *cache) await(name string) (news <-chan struct{}, stop func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.waits[name]
+	if w == nil {
+		w = &wait{news: make(chan struct{})}
+		if c.waits == nil {
+			c.waits = map[string]*wait{}
+		}
+		c.waits[name] = w
+	}
+	w.users++
+	return w.news, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if w.users--; w.users == 0 && c.waits[name] == w {
+			delete(c.waits, name)
+		}
+	}
 }
 
 func (c *cache) ownerIn(ch Change) (Owner, error) {
@@ -203,8 +275,12 @@ func (c *cache) finish(name string, l *lookup, e Entry, err error) {
 	} else {
 		l.err = err
 	}
-	if l.err == nil {
+	switch {
+	case l.err == nil:
 		c.putLocked(name, l.owner)
+		delete(c.wrong, name)
+	case errors.Is(l.err, ErrNotFound):
+		delete(c.wrong, name)
 	}
 	delete(c.lookups, name)
 	close(l.done)

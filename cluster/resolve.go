@@ -9,6 +9,10 @@ import (
 	"github.com/civitas-go/civitas/internal/name"
 )
 
+// recallAfter is how long the store may take to correct a route that was forgotten
+// before that is tried again: its owner may just have been reconnecting.
+const recallAfter = 250 * time.Millisecond
+
 // lookupPause is between reads of a name while the store is away.
 const lookupPause = 50 * time.Millisecond
 
@@ -55,7 +59,8 @@ func (r *Registry) ResolveNode(ctx context.Context, node string) (incarnation st
 
 // Forget drops what is cached of a name if it is still this incarnation, which
 // did not have the server: the message met no responder, or was answered with
-// "moved". The next Resolve reads the record.
+// "moved". The next Resolve reads the record; while the store does not answer, it falls
+// back on what was forgotten.
 func (r *Registry) Forget(server, incarnation string) { r.owners.forget(server, incarnation) }
 
 // ForgetNode drops what is cached of a node's name, as Forget does for a server's.
@@ -73,6 +78,32 @@ func (r *Registry) doubt(c *cache, what, incarnation string) {
 	c.doubt(what, incarnation)
 	r.endings.suspect(incarnation)
 	r.repair.signal()
+}
+
+// AwaitChange returns when a watch has shown who owns a name from then on, or after d: copies
+// can be lost. A name that is given back is no such change. It returns ctx's error if that ends first.
+func (r *Registry) AwaitChange(ctx context.Context, server string, d time.Duration) error {
+	return awaitChange(ctx, r.owners, server, d)
+}
+
+// AwaitNodeChange waits for a change of a node's record, as AwaitChange does for a server's.
+func (r *Registry) AwaitNodeChange(ctx context.Context, node string, d time.Duration) error {
+	return awaitChange(ctx, r.nodes, node, d)
+}
+
+func awaitChange(ctx context.Context, c *cache, what string, d time.Duration) error {
+	news, stop := c.await(what)
+	defer stop()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-news:
+		return nil
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // nodeChanged takes a watched change of a node's record.
@@ -97,9 +128,17 @@ func (r *Registry) lookUp(ctx context.Context, c *cache, what string) (Owner, er
 		if begun {
 			r.read(c, what, l)
 		}
+		late, inTime := lateFor(c, what)
 		select {
 		case <-l.done:
+			inTime()
+		case <-late:
+			if o, ok := c.recall(what); ok {
+				return o, nil
+			}
+			continue
 		case <-ctx.Done():
+			inTime()
 			return Owner{}, undelivered(unavailable(serverIn(c, what), ctx.Err()))
 		}
 		switch {
@@ -110,7 +149,20 @@ func (r *Registry) lookUp(ctx context.Context, c *cache, what string) (Owner, er
 		case !transient(l.err) || pause(ctx, lookupPause) != nil:
 			return Owner{}, undelivered(unavailable(serverIn(c, what), l.err))
 		}
+		if o, ok := c.recall(what); ok {
+			return o, nil
+		}
 	}
+}
+
+// lateFor is when a forgotten route has waited for its correction for long enough; never,
+// if there is none.
+func lateFor(c *cache, what string) (late <-chan time.Time, stop func()) {
+	if !c.mayRecall(what) {
+		return nil, func() {}
+	}
+	t := time.NewTimer(recallAfter)
+	return t.C, func() { t.Stop() }
 }
 
 // read finishes a lookup from a goroutine of the registry's, so that the caller

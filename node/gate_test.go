@@ -21,6 +21,7 @@ type storeCut struct {
 	node.Connector
 	cut   atomic.Bool
 	deaf  atomic.Bool // watches alone see nothing
+	hang  atomic.Bool // reads wait for their contexts
 	store cluster.Store
 }
 
@@ -47,6 +48,10 @@ func (s cutStore) away() error {
 }
 
 func (s cutStore) Get(ctx context.Context, k cluster.Key) (cluster.Entry, error) {
+	if s.c.hang.Load() {
+		<-ctx.Done()
+		return cluster.Entry{}, cluster.ErrUnavailable
+	}
 	if err := s.away(); err != nil {
 		return cluster.Entry{}, err
 	}

@@ -314,11 +314,15 @@ func TestCallWaitsForANewOwner(t *testing.T) {
 
 		n1 := start(t, config("n1", m))
 		done := callAsync(n1.Ref("box"), Get{}, genserver.WithTimeout(time.Minute))
-		<-time.After(10 * time.Second)
+		<-time.After(10*time.Second + 100*time.Millisecond) // between two looks
 		noErr(t, "leave", r.Leave(t.Context()))
 		noErr(t, "disconnect", link.Close(t.Context()))
 		start(t, config("n2", m, public("box", hooks{})))
+		owned := time.Now()
 		noErr(t, "call made before there was an owner", receive(t, "call", done))
+		if took := time.Since(owned); took > 10*time.Millisecond {
+			t.Errorf("got the answer %v after there was an owner, want it at once", took)
+		}
 	})
 }
 

@@ -78,7 +78,7 @@ func (r *router) Request(ctx context.Context, m *genserver.Outgoing) (genserver.
 // given, if any. The ctx ends with the call.
 func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster.Owner, send func(cluster.Owner) (genserver.Body, error)) (genserver.Body, error) {
 	pause := firstPause
-	if last.Incarnation != "" && !wait(ctx, pause) {
+	if last.Incarnation != "" && !r.await(ctx, m, pause) {
 		return nil, silent(m, last)
 	}
 	for ; ; pause = min(2*pause, longestPause) {
@@ -96,11 +96,20 @@ func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster
 		if err := r.stray(m, owner, err); err != nil {
 			return nil, err
 		}
-		if !wait(ctx, pause) {
+		if !r.await(ctx, m, pause) {
 			return nil, silent(m, owner)
 		}
 		last = owner
 	}
+}
+
+// await waits until another attempt may go another way, a pause at most. It reports
+// false if ctx ended first.
+func (r *router) await(ctx context.Context, m *genserver.Outgoing, pause time.Duration) bool {
+	if m.Node == "" {
+		return r.registry.AwaitChange(ctx, m.To, pause) == nil
+	}
+	return r.registry.AwaitNodeChange(ctx, m.Node, pause) == nil
 }
 
 // stray is what follows on an answer that tells that a call has not arrived: no

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/node"
 	"github.com/civitas-go/civitas/supervisor"
+	"github.com/civitas-go/civitas/transport"
 )
 
 // A caller that has missed how a name changed owners finds the new one by reading,
@@ -131,4 +133,62 @@ func TestTimeoutWithoutTheRecords(t *testing.T) {
 		<-time.After(time.Second)
 		get(t, n1.Ref("box"))
 	})
+}
+
+// While the records are away, an owner that could not be reached for a moment is tried again.
+func TestRouteOutlivesANoResponder(t *testing.T) {
+	for name, away := range map[string]func(*storeCut){
+		"the store refuses": func(c *storeCut) { c.cut.Store(true) },
+		"the store hangs":   func(c *storeCut) { c.hang.Store(true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := node.NewMemory()
+				cut := &storeCut{Connector: m}
+				var gone atomic.Bool
+				n1 := start(t, config("n1", &deafTo{cut, &gone}))
+				start(t, config("n2", m, public("box", hooks{})))
+				get(t, n1.Ref("box"))
+				away(cut)
+				gone.Store(true)
+				waiting := callAsync(n1.Ref("box"), Get{})
+				<-time.After(time.Second)
+				gone.Store(false)
+				noErr(t, "a call made while nobody responded", receive(t, "the call", waiting))
+				began := time.Now()
+				get(t, n1.Ref("box"))
+				if took := time.Since(began); took > 0 {
+					t.Errorf("got an answer after %v, want it by the route that is known", took)
+				}
+				cut.cut.Store(false)
+				cut.hang.Store(false)
+			})
+		})
+	}
+}
+
+// deafTo is a connector to whose requests nobody responds while gone is set.
+type deafTo struct {
+	node.Connector
+	gone *atomic.Bool
+}
+
+func (c *deafTo) Connect(ctx context.Context, o node.LinkOptions) (*node.Link, error) {
+	link, err := c.Connector.Connect(ctx, o)
+	if err == nil {
+		link.Conn = deafConn{link.Conn, c.gone}
+	}
+	return link, err
+}
+
+type deafConn struct {
+	transport.Conn
+	gone *atomic.Bool
+}
+
+func (c deafConn) Request(ctx context.Context, m transport.Msg) (transport.Msg, error) {
+	if c.gone.Load() {
+		return transport.Msg{}, transport.ErrNoResponders
+	}
+	return c.Conn.Request(ctx, m)
 }
