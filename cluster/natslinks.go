@@ -58,5 +58,12 @@ func (l *natsLinks) sightOf(at transport.Server) (s sight, ok bool) {
 	return s, ok && time.Since(s.at) < sightHolds
 }
 
+// sawLast reports an address where the server was found the last time.
+func (l *natsLinks) sawLast(at transport.Server, server string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen[at].server == server
+}
+
 // sightHolds is how long an address is taken for what it was.
 const sightHolds = time.Minute

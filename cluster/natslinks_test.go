@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +141,7 @@ system_account: SYS
 accounts {
   SYS { exports: [ {stream: "$SYS.ACCOUNT.*.DISCONNECT", account_token_position: 3} ] }
   APP {
+    jetstream: enabled
     users: [ {user: app, password: app} ]
     imports: [ {stream: {account: SYS, subject: "$SYS.ACCOUNT.APP.DISCONNECT"}, to: %q} ]
     default_permissions: { publish: { deny: [%q] } }
@@ -203,15 +206,24 @@ func TestForgedDisconnectIsRefused(t *testing.T) {
 	}
 }
 
+func freePort(t *testing.T) int {
+	t.Helper()
+	_, port, err := net.SplitHostPort(natstest.Addresses(t, 1)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // After the connection was lost, what comes is told only once it is proven again
 // that it is NATS's.
 func TestDisconnectsAreProvenAgain(t *testing.T) {
 	t.Parallel()
-	addr := natstest.Addresses(t, 1)[0]
-	var port int
-	if _, err := fmt.Sscanf(addr, "127.0.0.1:%d", &port); err != nil {
-		t.Fatal(err)
-	}
+	port := freePort(t)
 	guarded := natsserver.Options{Port: port, DisconnectEvents: disconnects}
 	first := startServer(t, guarded)
 	l := linksOf(t, connect(t, first))
@@ -283,6 +295,37 @@ func TestLinksToThreeServers(t *testing.T) {
 		}
 		if w, err := l.DialWitness(t.Context(), except); err == nil {
 			t.Errorf("a fourth witness: got one to %s, want none", w.Witness().Server)
+		}
+	}
+}
+
+// A server that is about to shut down tells no ends, long before it closes its
+// connections: a witness leaves it at once, and none is dialled to it.
+func TestWitnessLeavesLameDuck(t *testing.T) {
+	t.Parallel()
+	servers := natstest.Cluster(t, 3, accounts(disconnects, disconnects)+`
+lame_duck_grace_period: "50s"
+lame_duck_duration: "60s"
+`)
+	l := linksOf(t, dial(t, transport.NATSOptions{URL: strings.Replace(servers[0].ClientURL(), "nats://", "nats://app:app@", 1)}))
+	w := dialWitness(t, l, servers[0].ID(), servers[1].ID())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		servers[2].LameDuckShutdown()
+	}()
+	defer func() {
+		natstest.Stop(servers[2])
+		<-ended
+	}()
+	select {
+	case <-w.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the witness is there 10s after its server's word")
+	}
+	for range 10 {
+		if w := dialWitness(t, l); w.Witness().Server == servers[2].ID() {
+			t.Error("got a witness to the lame duck")
 		}
 	}
 }

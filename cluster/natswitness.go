@@ -115,6 +115,7 @@ func (l *natsLinks) dial(ctx context.Context, at transport.Server, what string) 
 	w.nc, err = l.conn.DialApart(ctx, at, what,
 		nats.FlusherTimeout(writeLimit),
 		nats.PingInterval(0), // Ping does it
+		nats.LameDuckModeHandler(l.leave),
 		nats.ClosedHandler(func(*nats.Conn) { close(w.done) }),
 	)
 	if err != nil {
@@ -131,6 +132,15 @@ func (l *natsLinks) dial(ctx context.Context, at transport.Server, what string) 
 		return nil, fmt.Errorf("NATS %s: %w", at, err)
 	}
 	return w, nil
+}
+
+// leave ends a witness whose server is about to shut down: it tells no more ends.
+// If there is no other server, the witness is good as long as it answers.
+func (l *natsLinks) leave(nc *nats.Conn) {
+	server := nc.ConnectedServerId()
+	if slices.ContainsFunc(l.conn.Servers(), func(at transport.Server) bool { return !l.sawLast(at, server) }) {
+		nc.Close()
+	}
 }
 
 // sameHost compares the ends of a connection; one within the process has no
