@@ -144,7 +144,7 @@ func (c *callCell[Req, Rep]) run(p *Process, ctx *Context) error {
 		err = ctx.handlerError(err)
 		ctx.fail(err)
 	}
-	if p.shut() {
+	if p.shutTo(false) {
 		var none Rep
 		rep, err = none, p.withheld()
 	}

@@ -163,6 +163,11 @@ func (it *inboundCall) run(p *Process, c *Context) error {
 		it.discard(0, func(bool) error { return undelivered(ErrTimeout, p.name, "its deadline passed in the mailbox") })
 		return nil
 	}
+	remote := it.waiter == nil
+	if remote && p.keeps && p.claimShut() {
+		it.discard(0, func(bool) error { return p.kept() })
+		return nil
+	}
 	if !it.begin() {
 		p.sys.stats.expired.Add(1)
 		return nil
@@ -178,7 +183,7 @@ func (it *inboundCall) run(p *Process, c *Context) error {
 		}
 		c.fail(err)
 	}
-	if p.shut() {
+	if p.shutTo(remote) {
 		rep, err = nil, p.withheld()
 	}
 	if !it.settle(rep, err) {

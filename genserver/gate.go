@@ -21,6 +21,28 @@ type Gate interface {
 	Await(wake func()) (cancel func())
 }
 
+// OnPartition says what a cluster-wide server does while its gate is closed.
+type OnPartition uint8
+
+const (
+	// Pause has it wait: see [Gate]. The default.
+	Pause OnPartition = iota
+	// Keep has it go on for callers on its own node, timers included: the one
+	// exception to a name's having one owner, since another node may have taken it
+	// over meanwhile. Remote messages are refused, or dropped, and so is what
+	// it would send to other nodes. It ends as fenced once it is known to be
+	// superseded. It doesn't start, nor start anew, while the gate is closed.
+	Keep
+)
+
+// String is the word of topology files.
+func (o OnPartition) String() string {
+	if o == Keep {
+		return "keep"
+	}
+	return "pause"
+}
+
 // gateRetry is how soon a gate is looked at again that woke a server and was
 // closed once more, or was lost, by the time the server looked.
 const gateRetry = 50 * time.Millisecond
@@ -28,6 +50,11 @@ const gateRetry = 50 * time.Millisecond
 // shut reports that the process may not act now. A node-local server's gate
 // costs one look at a nil.
 func (p *Process) shut() bool { return p.claim != nil && p.claimShut() }
+
+// shutTo is shut, but that a server with [Keep] may go on for those on its node.
+func (p *Process) shutTo(remote bool) bool {
+	return p.claim != nil && (remote || !p.keeps) && p.claimShut()
+}
 
 func (p *Process) claimShut() bool {
 	gate := p.claim.Gate()
@@ -43,6 +70,11 @@ func (p *Process) withheld() *Error {
 	}
 }
 
+// kept is what a remote caller gets of a server that goes on for its own node.
+func (p *Process) kept() *Error {
+	return undelivered(ErrUnavailable, p.name, "node %s can't prove now that it owns the name, and serves none but its own callers", p.sys.node)
+}
+
 // paused is a server's wait for its gate.
 type paused struct {
 	at     uint64 // counts the waits; this one's number while it lasts
@@ -54,7 +86,7 @@ type paused struct {
 // admitted lets the message that was taken have its turn, or reports that the gate
 // is closed, which the process then waits for.
 func (p *Process) admitted(s *slot) bool {
-	if !p.claimShut() {
+	if p.keeps || !p.claimShut() { // what is remote is looked at when it's run
 		return true
 	}
 	p.mu.Lock()

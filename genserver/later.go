@@ -23,7 +23,7 @@ func (r Reply[Rep]) Fail(err error) {
 
 func (r Reply[Rep]) answer(rep Rep, err error) {
 	r.call.unlink()
-	if r.call.p.shut() {
+	if r.call.p.shutTo(r.call.remote()) {
 		var none Rep
 		rep, err = none, r.call.p.withheld()
 	}
@@ -44,6 +44,12 @@ type pending struct {
 
 	prev, next *pending // guarded by the process's lock
 	linked     bool
+}
+
+// remote reports whether the caller is on another node, or none.
+func (l *pending) remote() bool {
+	in, ok := l.call.(*inboundCall)
+	return ok && in.waiter == nil
 }
 
 // pend notes that a call of the turn under way is to be answered later.

@@ -213,7 +213,7 @@ func (p *Process) another(s *slot, c *Context) bool {
 func (p *Process) enterInline(it item) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.phase != idle || p.shut() {
+	if p.phase != idle || p.shutTo(false) {
 		return false
 	}
 	p.phase = busy
@@ -339,7 +339,7 @@ func (p *Process) exit(end *ending) {
 		p.extra().crash = end // lest it be lost should terminate hang
 	}
 	terminate := p.host.def.terminate
-	if p.shut() {
+	if p.shutTo(false) {
 		terminate = nil // a handler like others
 	}
 	if terminate != nil {

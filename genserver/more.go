@@ -127,11 +127,19 @@ func (c *Context) refusal(to Ref) *Error {
 		return nil
 	case c.p.fenced.Load():
 		return undelivered(ErrFenced, to.String(), "%s was killed", c.p)
-	case c.p.shut():
+	case c.p.shutTo(c.leaves(to)):
 		return undelivered(ErrUnavailable, to.String(), "node %s can't prove now that it owns %s, which may send nothing meanwhile", c.p.sys.node, c.p.name)
 	case c.detached && c.p.Reason() != nil:
 		return undelivered(ErrFenced, to.String(), "%s has ended", c.p)
 	default:
 		return nil
 	}
+}
+
+// leaves reports whether what is sent to a server goes to another node.
+func (c *Context) leaves(to Ref) bool {
+	if to.node != "" && to.node != c.p.sys.node {
+		return true
+	}
+	return c.p.sys.procs.get(to.name) == nil
 }

@@ -99,6 +99,11 @@ func (it *oneWay) use() uint64             { return 0 }
 func (it *oneWay) discard(uint64, failure) {}
 
 func (it *oneWay) run(p *Process, c *Context) error {
+	if it.hdr.remote != nil && p.keeps && p.claimShut() {
+		p.sys.drop(p.name, it.hdr.kind, it.hdr.op, p.kept())
+		it.recycle()
+		return nil
+	}
 	if err := handleOneWay(p, c, it.hdr.kind, it.hdr.op, it.msg, it.body); err != nil {
 		return err // and it stays, for the report; so it does after a panic
 	}

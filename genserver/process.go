@@ -41,6 +41,7 @@ type Process struct {
 	concluded bool // exited, and reported
 	begun     bool // to start
 	wide      bool // of a cluster-wide name; set before the start
+	keeps     bool // Keep; likewise
 	closing   bool // handles what is in its mailbox, and ends
 	undead    undead
 

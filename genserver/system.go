@@ -145,6 +145,8 @@ type SpawnOptions struct {
 	Watcher Watcher
 	// Cause is the crash that this start follows. Default none.
 	Cause Cause
+	// OnPartition is of a cluster-wide server. Default [Pause].
+	OnPartition OnPartition
 }
 
 // Spawn starts a process and returns before its init has run. Its error is
@@ -164,7 +166,7 @@ func (s *System) Spawn(serverName string, r Runnable, o SpawnOptions) (*Process,
 	if spec.def == nil {
 		return nil, fmt.Errorf("start %s: nothing to run: the zero Spec; use a Type's With", serverName)
 	}
-	p := &Process{sys: s, host: s.host(spec.def), name: serverName, gen: s.gens.Add(1), born: time.Now().UnixNano(), watch: o.Watcher, wide: o.Scope == Cluster}
+	p := &Process{sys: s, host: s.host(spec.def), name: serverName, gen: s.gens.Add(1), born: time.Now().UnixNano(), watch: o.Watcher, wide: o.Scope == Cluster, keeps: o.OnPartition == Keep}
 	p.ctx = &Context{p: p, msg: header{op: "init"}}
 	if err := s.enter(p); err != nil {
 		return nil, err

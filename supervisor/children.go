@@ -70,7 +70,7 @@ func (s *server) startChild(a supervision.StartChild) {
 	if child.added {
 		s.nest.add(child.ClusterNames())
 	}
-	p, err := s.sys.Spawn(a.ID, r.runnable(child.Child), genserver.SpawnOptions{Scope: child.Scope, Watcher: r, Cause: r.cause})
+	p, err := s.sys.Spawn(a.ID, r.runnable(child.Child), genserver.SpawnOptions{Scope: child.Scope, Watcher: r, Cause: r.cause, OnPartition: child.OnPartition})
 	if err != nil { // no process will tell of it
 		s.log.Error("server did not start", "server", a.ID, "reason", err)
 		s.ended[a.ID] = end{err, r.cause}

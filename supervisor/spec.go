@@ -63,6 +63,9 @@ type Child struct {
 	Shutdown time.Duration
 	// Scope is how far the name is known. Default Local.
 	Scope genserver.Scope
+	// OnPartition is what a server of the Scope Cluster does while its node can't
+	// prove that the name is its own. Default [Pause].
+	OnPartition genserver.OnPartition
 	// Significant is a child that the supervisor's AutoShutdown looks at. It
 	// can't be Permanent. Default false.
 	Significant bool
@@ -118,6 +121,14 @@ const (
 	Local = genserver.Local
 	// Cluster names have one owner in the cluster.
 	Cluster = genserver.Cluster
+)
+
+// Answers of a [Child]'s OnPartition.
+const (
+	// Pause waits, with its state, until the node can prove it again.
+	Pause = genserver.Pause
+	// Keep goes on serving callers on its own node: see [genserver.Keep].
+	Keep = genserver.Keep
 )
 
 // Strategy says which children a crash concerns.

@@ -150,6 +150,12 @@ func (v *validation) child(path string, c Child) {
 	if c.Scope > Cluster {
 		v.fault(path+".Scope", "%d is no Scope", c.Scope)
 	}
+	switch {
+	case c.OnPartition > Keep:
+		v.fault(path+".OnPartition", "%d is no OnPartition", c.OnPartition)
+	case c.OnPartition == Keep && c.Scope != Cluster:
+		v.fault(path+".OnPartition", "Keep is for the Scope Cluster")
+	}
 	switch run := c.Run.(type) {
 	case nil:
 		v.fault(path+".Run", "nothing to run")

@@ -34,6 +34,7 @@ const (
 	aGrowth    //
 	anAuto     //
 	aScope     //
+	aPartition //
 	aConfig    // whatever the Type's config is
 	aTypeList  //
 	aChildList //
@@ -89,7 +90,7 @@ var (
 		{name: "children", kind: aChildList, doc: "The children, in the order they start."},
 		{name: "spread", kind: anything, refused: "spread " + later},
 		{name: "placement", kind: anything, refused: "placement " + later},
-		{name: "on_partition", kind: anything, refused: "on_partition " + later},
+		{name: "on_partition", kind: anything, refused: "it is a server's", instead: "give it to the servers"},
 	})
 	rootKeys = join(supervisorKeys, []key{
 		{name: "restart", kind: anything, refused: "nothing restarts the root", instead: "leave it out"},
@@ -123,7 +124,7 @@ var (
 		{name: "max_total_spawns_per_spawner", kind: anything, refused: "max_total_spawns_per_spawner is python-civitas's"},
 		{name: "spread", kind: anything, refused: "spread " + later},
 		{name: "placement", kind: anything, refused: "placement " + later},
-		{name: "on_partition", kind: anything, refused: "on_partition " + later},
+		{name: "on_partition", kind: anything, refused: "it is a server's", instead: "give it to the servers"},
 		{name: "process", kind: anything, refused: "where a child runs " + later},
 	})
 	serverKeys = join([]key{
@@ -140,7 +141,7 @@ var (
 		{name: "state", kind: anything, refused: "state " + later},
 		{name: "placement", kind: anything, refused: "placement " + later},
 		{name: "spread", kind: anything, refused: "spread " + later},
-		{name: "on_partition", kind: anything, refused: "on_partition " + later},
+		{name: "on_partition", kind: aPartition, byDefault: "pause", doc: "What a server of the cluster does while its node can't prove that the name is its own: pause, or keep serving callers on its node."},
 		{name: "process", kind: anything, refused: "where a child runs " + later},
 		{name: "children", kind: anything, refused: "a server has no children", instead: "leave out type for a supervisor"},
 		{name: "module", kind: anything, refused: "module and class are one name here", instead: "write type: module.class"},

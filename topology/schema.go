@@ -223,6 +223,8 @@ func (k kind) schema() m {
 		return words(supervisor.NeverShutdown.String(), supervisor.AnySignificant.String(), supervisor.AllSignificant.String())
 	case aScope:
 		return words(supervisor.Cluster.String(), supervisor.Local.String())
+	case aPartition:
+		return words(supervisor.Pause.String(), supervisor.Keep.String())
 	case aTransportType:
 		return words(string(inProcess), string(overNATS))
 	case aTypeList:

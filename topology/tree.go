@@ -367,6 +367,10 @@ func (o *object) supervised(c *supervisor.Child, kind string, auto supervisor.Au
 	if kind == kindServer {
 		c.Scope = word(o, "scope", supervisor.Cluster, supervisor.Cluster, supervisor.Local)
 		o.public(c.Scope)
+		c.OnPartition = word(o, "on_partition", supervisor.Pause, supervisor.Pause, supervisor.Keep)
+		if c.OnPartition == supervisor.Keep && c.Scope == supervisor.Local {
+			o.fault("on_partition", "a node-local server needs no proof of its name", "leave it out")
+		}
 	} else if word(o, "scope", supervisor.Local, supervisor.Local, supervisor.Cluster) == supervisor.Cluster {
 		o.fault("scope", "a supervisor's name is its node's", "give its children the scope")
 	}
