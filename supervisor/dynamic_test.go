@@ -74,7 +74,6 @@ func TestDynamicEnds(t *testing.T) {
 		if got, want := w.stop(root), 5*time.Second; got != want {
 			t.Errorf("the stop took: got %v, want %v", got, want)
 		}
-		clear(w.onTerminate)
 		root = w.startDynamic(supervisor.Dynamic{MaxRestarts: 1})
 		wantAsk(w, startProbe(w, "a"), nil)
 		wantAsk(w, startProbe(w, "b"), nil)
