@@ -119,12 +119,22 @@ func TestCallersOfADeadNodeKnowAtOnce(t *testing.T) {
 			t.Errorf("the last caller knew %v after the verdict, want it at once", took)
 		}
 
+		// Casts do not.
+		for _, ref := range []genserver.Ref{n1.Ref("box"), n1.Ref("other").On("ghost")} {
+			err := ref.Cast(t.Context(), Put{X: 1}, genserver.Strict())
+			wantErr(t, "a cast to "+ref.String(), err, genserver.ErrNoProcess, true)
+		}
+
 		// Calls that have not been delivered wait for whoever comes next.
 		early := callAsync(n1.Ref("box"), Get{}, long)
 		n3 := start(t, briskConfig("n3", nats, hooks{}))
 		noErr(t, "a call made before there was an owner", receive(t, "the early call", early))
 		if got := get(t, n1.Ref("box")).Node; got != n3.Name() {
 			t.Errorf("owner: got %s, want n3", got)
+		}
+		noErr(t, "a cast to the new owner", n1.Ref("box").Cast(t.Context(), Put{X: 5}, genserver.Strict()))
+		if got := get(t, n1.Ref("box")).X; got != 5 {
+			t.Errorf("after the cast: got x = %d, want 5", got)
 		}
 		_, err = genserver.Call(t.Context(), n1.Ref("other").On("ghost"), Get{}, genserver.WithTimeout(time.Second))
 		if !genserver.NotDelivered(err) || !errors.Is(err, genserver.ErrNoProcess) && !errors.Is(err, genserver.ErrUnavailable) {

@@ -130,13 +130,17 @@ func silent(m *genserver.Outgoing, owner cluster.Owner) error {
 }
 
 // Publish sends a cast or an info, once, unless its owner has said that they flood
-// the server. Whether it arrived is not known.
+// the server, or is known to have ended. Whether it arrived is not known.
 func (r *router) Publish(ctx context.Context, m *genserver.Outgoing) error {
 	owner, err := r.resolve(ctx, m)
 	if err != nil {
 		return err
 	}
 	p := r.peer(owner.Incarnation)
+	if reason := p.life.Ended(); reason != nil {
+		r.doubt(m, owner) // the name may have another owner by now
+		return &genserver.Error{Code: genserver.ErrNoProcess.Code, Server: m.To, Text: asError(reason).Text, Undelivered: true}
+	}
 	if err := p.refusals.of(m.To); err != nil {
 		return err
 	}

@@ -21,16 +21,18 @@ func TestRoutesAreRepaired(t *testing.T) {
 		c.Restart = supervisor.Transient
 		return c
 	}
-	// claimed starts box on a node as soon as the name is free.
+	// freed ends box, and waits until its supervisor has given the name back.
+	freed := func(t *testing.T, n *node.Node) {
+		t.Helper()
+		noErr(t, "stop", n.Ref("box").Stop(t.Context(), nil))
+		_, err := genserver.Call(t.Context(), n.Ref("box"), Get{}, genserver.WithTimeout(time.Minute))
+		wantErr(t, "call of nobody", err, genserver.ErrNoProcess, true)
+		synctest.Wait()
+	}
 	claimed := func(t *testing.T, n *node.Node) {
 		t.Helper()
-		for range 100 {
-			if _, err := n.System().Start(t.Context(), "box", Box.With(hooks{}), genserver.SpawnOptions{Scope: genserver.Cluster}); err == nil {
-				return
-			}
-			<-time.After(10 * time.Millisecond)
-		}
-		t.Fatal("got no claim of a free name")
+		_, err := n.System().Start(t.Context(), "box", Box.With(hooks{}), genserver.SpawnOptions{Scope: genserver.Cluster})
+		noErr(t, "claim", err)
 	}
 	for _, c := range []struct {
 		name string
@@ -44,15 +46,15 @@ func TestRoutesAreRepaired(t *testing.T) {
 			claimed(t, n3)
 		}, nil},
 		{"by an answer that it has no such server", func(t *testing.T, _ *node.Memory, n2, n3 *node.Node) {
-			noErr(t, "stop", n2.Ref("box").Stop(t.Context(), nil))
+			freed(t, n2)
 			claimed(t, n3)
 		}, nil},
 		{"by an answer that it has moved", func(t *testing.T, _ *node.Memory, n2, _ *node.Node) {
-			noErr(t, "stop", n2.Ref("box").Stop(t.Context(), nil))
+			freed(t, n2)
 			claimed(t, n2) // by another epoch
 		}, nil},
 		{"by a timeout", func(t *testing.T, m *node.Memory, n2, n3 *node.Node) {
-			noErr(t, "stop", n2.Ref("box").Stop(t.Context(), nil))
+			freed(t, n2)
 			claimed(t, n3)
 			m.Hub().Cut("n1", "n2")
 		}, genserver.ErrTimeout},
