@@ -18,8 +18,11 @@ type Links interface {
 	// never. stop ends that and waits until fn is not and will not be running.
 	//
 	// ErrNoEvents: this NATS tells none, or anyone could tell them; the text says
-	// what to do about it.
-	Disconnects(ctx context.Context, fn func(Witness)) (stop func(), err error)
+	// what to do about it. That can change when the connection to NATS does: then
+	// state is called with an ErrNoEvents, and with nil when there are words again;
+	// until then it was called with nil once, before Disconnects returned. It is
+	// called as fn is, and stop waits for it too.
+	Disconnects(ctx context.Context, fn func(Witness), state func(error)) (stop func(), err error)
 }
 
 // WitnessConn is a connection whose end, told by its server, says that its

@@ -28,6 +28,7 @@ const (
 type natsEvents struct {
 	links *natsLinks
 	fn    func(Witness)
+	state func(error)
 	sub   transport.Subscription
 
 	end  context.CancelFunc
@@ -45,10 +46,10 @@ type natsEvents struct {
 // end, whose notice must come, and before that tries to forge that notice, which
 // must be refused. It does so again after each loss of the connection; until it
 // has, notices wait.
-func (l *natsLinks) Disconnects(ctx context.Context, fn func(Witness)) (func(), error) {
+func (l *natsLinks) Disconnects(ctx context.Context, fn func(Witness), state func(error)) (func(), error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	e := &natsEvents{links: l, fn: fn, done: make(chan struct{})}
+	e := &natsEvents{links: l, fn: fn, state: state, done: make(chan struct{})}
 	lost := l.conn.Lost()
 	var err error
 	if e.sub, err = l.conn.Subscribe(l.subject, e.deliver); err != nil {
@@ -58,6 +59,7 @@ func (l *natsLinks) Disconnects(ctx context.Context, fn func(Witness)) (func(), 
 		e.unsubscribe()
 		return nil, fmt.Errorf("disconnect events: %w", err)
 	}
+	state(nil)
 	var alive context.Context
 	alive, e.end = context.WithCancel(context.WithoutCancel(ctx))
 	go e.keep(alive, lost)
@@ -82,13 +84,13 @@ func (e *natsEvents) keep(ctx context.Context, lost <-chan struct{}) {
 		switch {
 		case err == nil:
 			if told != "" {
-				e.links.log.Info("disconnect events are told again")
+				e.state(nil)
 			}
 			told = ""
 		case errors.Is(err, ErrNoEvents):
 			if err.Error() != told {
 				told = err.Error()
-				e.links.log.Warn("no disconnect events any more: a node that dies is known to be dead when it has been silent for some time", "reason", err)
+				e.state(err)
 			}
 			again = time.After(proveAgain)
 		default: // there is no connection yet, or no more

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -13,27 +12,22 @@ import (
 type natsLinks struct {
 	conn    *transport.NATS
 	subject string // of the notices
-	log     *slog.Logger
 
 	mu   sync.Mutex
 	seen map[transport.Server]sight
 }
 
 // NATSLinks are the [Links] of a node whose data goes by conn, which stays the
-// caller's. They dial the servers that conn knows, with its credentials. log
-// gets what becomes of the notices later; nil for none.
+// caller's. They dial the servers that conn knows, with its credentials.
 //
 // Each witness has the goroutines of its connection, which Close ends, and
 // Disconnects has one, and the subscription's, which its stop ends.
-func NATSLinks(conn *transport.NATS, cluster string, log *slog.Logger) (Links, error) {
+func NATSLinks(conn *transport.NATS, cluster string) (Links, error) {
 	subjects, err := transport.NewSubjects(cluster)
 	if err != nil {
 		return nil, fmt.Errorf("links: %w", err)
 	}
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	return &natsLinks{conn: conn, subject: subjects.Disconnects(), log: log, seen: map[transport.Server]sight{}}, nil
+	return &natsLinks{conn: conn, subject: subjects.Disconnects(), seen: map[transport.Server]sight{}}, nil
 }
 
 // sight is what was found at an address the last time it was dialled.

@@ -22,7 +22,7 @@ const disconnects = "civitas.dev.ev.disconnect"
 
 func linksOf(t *testing.T, conn *transport.NATS) cluster.Links {
 	t.Helper()
-	l, err := cluster.NATSLinks(conn, "dev", nil)
+	l, err := cluster.NATSLinks(conn, "dev")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func linksOf(t *testing.T, conn *transport.NATS) cluster.Links {
 func told(t *testing.T, l cluster.Links) <-chan cluster.Witness {
 	t.Helper()
 	ends := make(chan cluster.Witness, 1000)
-	stop, err := l.Disconnects(t.Context(), func(w cluster.Witness) { ends <- w })
+	stop, err := l.Disconnects(t.Context(), func(w cluster.Witness) { ends <- w }, func(error) {})
 	if err != nil {
 		t.Fatalf("Disconnects: got %v, want nil", err)
 	}
@@ -117,7 +117,7 @@ func TestDisconnectsStop(t *testing.T) {
 		if stopped {
 			t.Error("fn was called after stop")
 		}
-	})
+	}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestNoDisconnects(t *testing.T) {
 			t.Parallel()
 			s := natstest.Start(t, "listen: \"127.0.0.1:-1\"\n"+tt.config)
 			l := linksOf(t, dial(t, transport.NATSOptions{URL: strings.Replace(s.ClientURL(), "nats://", "nats://app:app@", 1)}))
-			_, err := l.Disconnects(t.Context(), func(w cluster.Witness) { t.Errorf("got the end of %v, want none", w) })
+			_, err := l.Disconnects(t.Context(), func(w cluster.Witness) { t.Errorf("got the end of %v, want none", w) }, func(err error) { t.Errorf("got the state %v, want none", err) })
 			if !errors.Is(err, cluster.ErrNoEvents) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want ErrNoEvents and %q", err, tt.want)
 			}
@@ -227,7 +227,24 @@ func TestDisconnectsAreProvenAgain(t *testing.T) {
 	guarded := natsserver.Options{Port: port, DisconnectEvents: disconnects}
 	first := startServer(t, guarded)
 	l := linksOf(t, connect(t, first))
-	ends := told(t, l)
+	ends, states := make(chan cluster.Witness, 1000), make(chan error, 100)
+	stop, err := l.Disconnects(t.Context(), func(w cluster.Witness) { ends <- w }, func(err error) { states <- err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	wantState := func(want error) {
+		t.Helper()
+		select {
+		case err := <-states:
+			if !errors.Is(err, want) {
+				t.Errorf("state: got %v, want %v", err, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("no state in 10s, want %v", want)
+		}
+	}
+	wantState(nil)
 	w := dialWitness(t, l)
 	stopServer(t, first)
 	<-w.Done()
@@ -248,9 +265,11 @@ func TestDisconnectsAreProvenAgain(t *testing.T) {
 		}
 		<-time.After(5 * time.Millisecond)
 	}
+	wantState(cluster.ErrNoEvents)
 	stopServer(t, open)
 
 	startServer(t, guarded)
+	wantState(nil)
 	eventually(t, "ends are told again", func() bool {
 		w, err := l.DialWitness(t.Context(), nil)
 		if err != nil {

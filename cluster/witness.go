@@ -54,15 +54,12 @@ func (r *Registry) keepLinks(ctx context.Context) {
 		}
 		if text := err.Error(); text != last && ctx.Err() == nil {
 			last = text
-			r.log.Info("no disconnect events: a node that dies is known to be dead when it has been silent for some time",
-				"failover", r.Failover(), "reason", err)
+			r.eventsChanged(err)
 		}
 		if pause(ctx, askAgain) != nil {
 			return
 		}
 	}
-	r.log.Info("disconnect events are told: a node that dies is known to be dead soon after its connections have ended",
-		"failover", r.Failover())
 	for range maxWitness {
 		r.testify.Go(func() { r.keepWitness(ctx) })
 	}
@@ -72,11 +69,22 @@ func (r *Registry) keepLinks(ctx context.Context) {
 func (r *Registry) askEvents(ctx context.Context) (stop func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, askEvents)
 	defer cancel()
-	stop, err = r.info.Links.Disconnects(ctx, r.connectionEnded)
+	return r.info.Links.Disconnects(ctx, r.connectionEnded, r.eventsChanged)
+}
+
+// eventsChanged takes whether ends are told. A node keeps its witnesses when they
+// are not any more: others may be told of them.
+func (r *Registry) eventsChanged(err error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.eventsErr = err
-	return stop, err
+	r.mu.Unlock()
+	if err != nil {
+		r.log.Info("no disconnect events: a node that dies is known to be dead when it has been silent for some time",
+			"failover", r.Failover(), "reason", err)
+		return
+	}
+	r.log.Info("disconnect events are told: a node that dies is known to be dead soon after its connections have ended",
+		"failover", r.Failover())
 }
 
 // connectionEnded takes the word of the end of some connection.

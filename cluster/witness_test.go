@@ -57,13 +57,14 @@ func (l *fakeLinks) DialWitness(_ context.Context, except []string) (cluster.Wit
 	return nil, errors.New("no other server")
 }
 
-func (l *fakeLinks) Disconnects(_ context.Context, fn func(cluster.Witness)) (func(), error) {
+func (l *fakeLinks) Disconnects(_ context.Context, fn func(cluster.Witness), state func(error)) (func(), error) {
 	l.mu.Lock()
 	mute := l.mute
 	l.mu.Unlock()
 	if mute != nil {
 		return nil, mute
 	}
+	state(nil)
 	n := l.fakeNATS
 	n.mu.Lock()
 	defer n.mu.Unlock()

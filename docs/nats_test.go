@@ -243,11 +243,11 @@ func TestMissingAsDocumented(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close(context.Background())
-			links, err := cluster.NATSLinks(conn, "dev", nil)
+			links, err := cluster.NATSLinks(conn, "dev")
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = links.Disconnects(t.Context(), func(cluster.Witness) {})
+			_, err = links.Disconnects(t.Context(), func(cluster.Witness) {}, func(error) {})
 			if !errors.Is(err, cluster.ErrNoEvents) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want ErrNoEvents and %q", err, tt.want)
 			}
@@ -271,11 +271,11 @@ func TestComposeTellsEvents(t *testing.T) {
 	if _, err := cluster.OpenJetStream(t.Context(), conn, "dev", cluster.JetStreamOptions{}); err != nil {
 		t.Errorf("records: %v", err)
 	}
-	links, err := cluster.NATSLinks(conn, "dev", nil)
+	links, err := cluster.NATSLinks(conn, "dev")
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop, err := links.Disconnects(t.Context(), func(cluster.Witness) {})
+	stop, err := links.Disconnects(t.Context(), func(cluster.Witness) {}, func(error) {})
 	if err != nil {
 		t.Fatalf("Disconnects: got %v, want nil", err)
 	}

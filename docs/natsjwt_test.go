@@ -87,11 +87,11 @@ resolver_preload: { %s: %q, %s: %q }
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	links, err := cluster.NATSLinks(conn, "dev", nil)
+	links, err := cluster.NATSLinks(conn, "dev")
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop, err := links.Disconnects(t.Context(), func(cluster.Witness) {})
+	stop, err := links.Disconnects(t.Context(), func(cluster.Witness) {}, func(error) {})
 	if err != nil {
 		t.Fatalf("Disconnects: got %v, want nil", err)
 	}

@@ -100,7 +100,7 @@ func dial(ctx context.Context, o LinkOptions, nats transport.NATSOptions, replic
 	if err != nil {
 		return nil, err // as OpenJetStream would have been
 	}
-	links, err := cluster.NATSLinks(conn, o.Cluster, o.Logger)
+	links, err := cluster.NATSLinks(conn, o.Cluster)
 	if err != nil {
 		return nil, err // likewise
 	}
