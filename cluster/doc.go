@@ -16,6 +16,8 @@
 //	ses.<incarnation>  SessionRecord  whether the incarnation lives
 //	node.<node>        NodeRecord     which incarnation bears the node's name
 //	own.<server>       OwnerRecord    which incarnation owns the cluster-wide name
+//	lead               LeadRecord     which incarnation leads the cluster
+//	spec.<child>       SpecRecord     a child of the cluster's tree
 //
 // An incarnation is one life of one node: [NewIncarnation] makes its id, and no
 // other life ever has it again. The sequence of an own record is the epoch of

@@ -17,7 +17,14 @@ const (
 	KindNode Kind = "node"
 	// KindOwner is the kind of an [OwnerRecord]; the key's name is the server's.
 	KindOwner Kind = "own"
+	// KindLead is the kind of the [LeadRecord]; its key has no name.
+	KindLead Kind = "lead"
+	// KindSpec is the kind of a [SpecRecord]; the key's name is the child's.
+	KindSpec Kind = "spec"
 )
+
+// single reports a kind of which there is one record, without a name.
+func (k Kind) single() bool { return k == KindLead }
 
 // Key names one record of a cluster.
 type Key struct {

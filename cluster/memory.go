@@ -59,7 +59,7 @@ func (m *Memory) write(k Key, r memoryRecord, accept func(current memoryRecord) 
 	r.seq = m.seq
 	m.records[k] = r
 	for w := range m.watches {
-		if w.kind == k.Kind && k.Name != "" {
+		if w.kind == k.Kind && k.Name == "" == k.Kind.single() {
 			w.push(Change{Key: k, Value: bytes.Clone(r.value), Deleted: r.deleted, Seq: r.seq, Prev: current.seq})
 		}
 	}
@@ -117,6 +117,21 @@ func (s *memoryStore) Get(ctx context.Context, k Key) (Entry, error) {
 		return e, fmt.Errorf("get %s: %w", k, err)
 	}
 	return e, nil
+}
+
+func (s *memoryStore) List(ctx context.Context, kind Kind) ([]Entry, error) {
+	if err := s.ready(ctx, "list", Key{Kind: kind}); err != nil {
+		return nil, err
+	}
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	var all []Entry
+	for k, r := range s.m.records {
+		if k.Kind == kind && !r.deleted {
+			all = append(all, Entry{Key: k, Value: bytes.Clone(r.value), Seq: r.seq})
+		}
+	}
+	return all, nil
 }
 
 func (s *memoryStore) Create(ctx context.Context, k Key, value []byte) (uint64, error) {

@@ -24,19 +24,12 @@ func ReadNodes(ctx context.Context, conn *transport.NATS, cluster string) ([]Nod
 	if err != nil {
 		return nil, fmt.Errorf("read the nodes of cluster %s: %w", cluster, err)
 	}
-	names, err := s.names(ctx, KindNode)
+	entries, err := s.List(ctx, KindNode)
 	if err != nil {
 		return nil, fmt.Errorf("read the nodes of cluster %s: %w", cluster, err)
 	}
 	var nodes []NodeRecord
-	for _, node := range names {
-		e, err := s.Get(ctx, nodeKey(node))
-		if errors.Is(err, ErrNotFound) {
-			continue // it has left
-		}
-		if err != nil {
-			return nil, err
-		}
+	for _, e := range entries {
 		rec, err := DecodeNode(e.Value)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", e.Key, err)

@@ -34,6 +34,29 @@ type NodeRecord struct {
 	PID         int       `json:"pid,omitempty"`
 	// Release is the version of the program.
 	Release string `json:"release,omitempty"`
+	// Offer is what the node can run for the cluster; nil while it takes no
+	// children. See [Registry.Announce].
+	Offer *Offer `json:"offer,omitempty"`
+}
+
+// Offer says which children of the cluster's tree a node can run.
+type Offer struct {
+	// Labels are what placements may ask for.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Types are the names of the Types that the node has.
+	Types []string `json:"types,omitempty"`
+	// Own are children of the node's own tree whose config is known to it alone.
+	Own []string `json:"own,omitempty"`
+	// Leaving is a node that stops: it gives its children up and takes no more.
+	Leaving bool `json:"leaving,omitempty"`
+}
+
+// LeadRecord says which incarnation coordinates the cluster.
+type LeadRecord struct {
+	Version     int       `json:"v"`
+	Incarnation string    `json:"incarnation"`
+	Node        string    `json:"node"`
+	Since       time.Time `json:"since"`
 }
 
 // State is a session's.
@@ -160,6 +183,35 @@ func DecodeOwner(value []byte) (OwnerRecord, error) {
 		return OwnerRecord{}, err
 	}
 	return r, nil
+}
+
+// Encode is the record's JSON, with Version set to [RecordVersion].
+func (r LeadRecord) Encode() ([]byte, error) {
+	r.Version = RecordVersion
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	return json.Marshal(r)
+}
+
+// DecodeLead reads a lead record of any version. It refuses what is no JSON
+// object or lacks a well-formed incarnation or node.
+func DecodeLead(value []byte) (LeadRecord, error) {
+	var r LeadRecord
+	if err := json.Unmarshal(value, &r); err != nil {
+		return LeadRecord{}, fmt.Errorf("lead record: %w", err)
+	}
+	if err := r.check(); err != nil {
+		return LeadRecord{}, err
+	}
+	return r, nil
+}
+
+func (r LeadRecord) check() error {
+	if err := checkHolder(r.Version, r.Incarnation, r.Node); err != nil {
+		return fmt.Errorf("lead record: %w", err)
+	}
+	return nil
 }
 
 func (r NodeRecord) check() error {

@@ -204,14 +204,7 @@ func (r *Registry) watch(ctx context.Context) error {
 // enter begins the session, which says that this incarnation lives, and then
 // takes the node's name.
 func (r *Registry) enter(ctx context.Context) error {
-	node, err := NodeRecord{
-		Incarnation: r.self.Incarnation,
-		Node:        r.info.Node,
-		Since:       r.since,
-		Host:        r.info.Host,
-		PID:         r.info.PID,
-		Release:     r.info.Release,
-	}.Encode()
+	node, err := r.nodeRecord().Encode()
 	if err != nil {
 		return err
 	}
@@ -231,6 +224,17 @@ func (r *Registry) enter(ctx context.Context) error {
 	r.self.Epoch = got.seq
 	r.nodes.put(r.info.Node, r.self)
 	return nil
+}
+
+func (r *Registry) nodeRecord() NodeRecord {
+	return NodeRecord{
+		Incarnation: r.self.Incarnation,
+		Node:        r.info.Node,
+		Since:       r.since,
+		Host:        r.info.Host,
+		PID:         r.info.PID,
+		Release:     r.info.Release,
+	}
 }
 
 // undoJoin removes what a join that failed may have written, and says whether

@@ -51,8 +51,13 @@ type Store interface {
 	// still arrive.
 	Delete(ctx context.Context, k Key, expect uint64) error
 
-	// Watch calls fn for the writes to named records of one kind that are
-	// accepted after Watch returned: in order and one at a time, from a goroutine
+	// List reads all records of one kind, in no order. Each is as Get would have
+	// read it at some time during the List, so that some may be missing that
+	// were written meanwhile. ErrUnavailable means that the store did not answer.
+	List(ctx context.Context, kind Kind) ([]Entry, error)
+
+	// Watch calls fn for the writes to records of one kind (those with a name,
+	// unless the kind has but one) that are accepted after Watch returned: in order and one at a time, from a goroutine
 	// of the Store's. Copies can be lost, as when the connection is: whoever
 	// relies on a record reads it again now and then. A Change is a hint, as Get's
 	// result is.

@@ -19,8 +19,19 @@ func (l layout) events() string { return l.stream() + "_EVENTS" }
 // record is the subject a record is written to.
 func (l layout) record(k Key) string { return l.Record(string(k.Kind), k.Name) }
 
-// copies are those of the records of one kind that have names.
-func (l layout) copies(k Kind) string { return l.Republish(string(k), ">") }
+// copies are those of the records of one kind.
+func (l layout) copies(k Kind) string { return l.Republish(string(k), k.all()) }
+
+// records are those of one kind.
+func (l layout) recordsOf(k Kind) string { return l.Record(string(k), k.all()) }
+
+// all is the wildcard over the names of a kind's records.
+func (k Kind) all() string {
+	if k.single() {
+		return ""
+	}
+	return ">"
+}
 
 // keyOf is the key of the record that a copy's subject is of.
 func (l layout) keyOf(subject string) (Key, bool) {

@@ -104,6 +104,13 @@ type Status struct {
 	PID     int    `json:"pid"`
 	// Uptime is in seconds.
 	Uptime float64 `json:"uptime_seconds"`
+	// Leads is true of the node that coordinates the cluster.
+	Leads bool `json:"leads,omitempty"`
+	// Labels are the node's.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Differs are the children that the node's tree has otherwise than the
+	// cluster's records, which hold; a hundred at most.
+	Differs []Difference `json:"differs,omitempty"`
 }
 
 // Servers answers [ListServers].
@@ -136,7 +143,9 @@ type ServerInfo struct {
 	// Scope is local or cluster; Restart is permanent, transient or temporary.
 	Scope   string `json:"scope,omitempty"`
 	Restart string `json:"restart,omitempty"`
-	// State is starting, running, stopping, restarting or stopped.
+	// State is starting, running, stopping, restarting or stopped; of a child of the
+	// cluster's tree that no node runs, which has no Node, also unplaced,
+	// unplaceable or waiting: for another attempt, after it failed.
 	State string `json:"state"`
 	// Handling is what its handler is at, as in `call "acquire"`.
 	Handling   string `json:"handling,omitempty"`

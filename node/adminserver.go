@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/supervisor"
 	"github.com/civitas-go/civitas/transport"
@@ -37,6 +38,9 @@ var adminType = genserver.Define("civitas.Node",
 	genserver.HandleCall((*admin).inspect),
 	genserver.HandleCallLater((*admin).stop),
 	genserver.HandleCallLater((*admin).restart),
+	genserver.HandleCallLater((*admin).startChild),
+	genserver.HandleCallLater((*admin).place),
+	genserver.HandleCall((*admin).gaveUp),
 	genserver.HandleTerminate(func(a *admin, _ *genserver.Context, _ error) { a.work.Wait() }))
 
 // adminWatcher starts the server again should it crash: no supervisor can have
@@ -93,6 +97,9 @@ func (a *admin) status(ctx *genserver.Context, _ AskStatus) (Status, error) {
 	if err := n.ready(wait); err != nil {
 		s.State, s.Reason = "unready", err.Error()
 	}
+	if p := n.placed; p != nil {
+		s.Labels, s.Leads, s.Differs = n.cfg.Labels, p.lead.Leads(), p.differences()
+	}
 	return s, nil
 }
 
@@ -146,7 +153,14 @@ func (a *admin) stop(ctx *genserver.Context, m StopServer, reply genserver.Reply
 		return err
 	}
 	a.carryOut(ctx, row, reply, func(ctx context.Context) error {
-		_, err := genserver.Call(ctx, above, supervisor.TerminateChild{Name: m.Name}, genserver.WithTimeout(0))
+		if row.Node == "" {
+			_, err := a.node.placed.markAndWait(ctx, m.Name, cluster.Stop{Stopped: true, Reason: "stopped by an operator"})
+			return err
+		}
+		if _, err := genserver.Call(ctx, above, supervisor.TerminateChild{Name: m.Name}, genserver.WithTimeout(0)); err != nil {
+			return err
+		}
+		_, err := a.node.placed.marked(ctx, m.Name)
 		return err
 	})
 	return nil
@@ -161,12 +175,18 @@ func (a *admin) restart(ctx *genserver.Context, m RestartServer, reply genserver
 		return a.about(supervisor.ErrDynamic, m.Name)
 	}
 	a.carryOut(ctx, row, reply, func(ctx context.Context) error {
+		if row.Node == "" {
+			return a.node.placed.startAgain(ctx, m.Name)
+		}
 		if row.State != "stopped" {
 			if _, err := genserver.Call(ctx, above, supervisor.TerminateChild{Name: m.Name}, genserver.WithTimeout(0)); err != nil {
 				return err
 			}
 		}
 		_, err := genserver.Call(ctx, above, supervisor.RestartChild{Name: m.Name}, genserver.WithTimeout(0))
+		if err == nil && a.node.placed.has(row) {
+			_, err = a.node.placed.markAndWait(ctx, m.Name, cluster.Stop{})
+		}
 		return err
 	})
 	return nil
@@ -190,6 +210,23 @@ func (a *admin) supervised(ctx *genserver.Context, name string) (inv inventory, 
 // carryOut does what takes its time outside of the server's turn, and answers
 // with what became of the server.
 func (a *admin) carryOut(ctx *genserver.Context, row ServerInfo, reply genserver.Reply[ServerInfo], do func(context.Context) error) {
+	a.apart(ctx, func(ctx context.Context) {
+		if err := do(ctx); err != nil {
+			reply.Fail(err)
+			return
+		}
+		after, ok := a.node.inventory(ctx).find(row.Name)
+		if !ok { // it is forgotten
+			after = row
+			after.State, after.Handling, after.Generation = "stopped", "", 0
+			after.Mailbox, after.InFlight, after.Handled, after.Uptime, after.Epoch = 0, 0, 0, 0, 0
+		}
+		reply.Send(after)
+	})
+}
+
+// apart does something outside of the server's turn, within its caller's time.
+func (a *admin) apart(ctx *genserver.Context, do func(context.Context)) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(adminWait)
@@ -197,16 +234,6 @@ func (a *admin) carryOut(ctx *genserver.Context, row ServerInfo, reply genserver
 	detached, cancel := context.WithDeadline(ctx.Detach(), deadline)
 	a.work.Go(func() {
 		defer cancel()
-		if err := do(detached); err != nil {
-			reply.Fail(err)
-			return
-		}
-		after, ok := a.node.inventory(detached).find(row.Name)
-		if !ok { // it is forgotten
-			after = row
-			after.State, after.Handling, after.Generation = "stopped", "", 0
-			after.Mailbox, after.InFlight, after.Handled, after.Uptime, after.Epoch = 0, 0, 0, 0, 0
-		}
-		reply.Send(after)
+		do(detached)
 	})
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/civitas-go/civitas/cluster"
+	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/internal/name"
 	"github.com/civitas-go/civitas/supervisor"
 	"github.com/civitas-go/civitas/transport"
@@ -43,8 +46,18 @@ type Config struct {
 	// Timing has the waits by which nodes tell life from death, for those who
 	// need others than Failover gives. Default: see cluster.Timing.
 	Timing cluster.Timing
-	// Tree is the supervision tree that the node runs.
+	// Tree is the supervision tree that the node runs. With NATS, children of its
+	// root that have cluster-wide names are the cluster's, if the root is
+	// one_for_one and has no AutoShutdown: each runs once, on one of the nodes that
+	// have its Type and meet its Placement. The first node that brings such a
+	// child writes it to the cluster's records, and what is there holds: where
+	// another node's Tree says otherwise, that is logged, and in [Status].Differs.
 	Tree supervisor.Spec
+	// Types are what the node may be given to run besides those of its Tree.
+	Types []genserver.Type
+	// Labels are what a supervisor.Placement may ask for: names of tokens of
+	// [A-Za-z0-9_-] joined by dots, with values of the same kind.
+	Labels map[string]string
 	// Release is the program's version, for those who look at the records.
 	Release string
 	// StopTimeout bounds the stop that ends [Node.Run], and every [Node.Stop]
@@ -87,6 +100,18 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.StopTimeout < 0 {
 		errs = append(errs, fmt.Errorf("StopTimeout: %v is negative", c.StopTimeout))
+	}
+	for i, t := range c.Types {
+		if t == nil {
+			errs = append(errs, fmt.Errorf("Types[%d]: nil", i))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Labels)) {
+		for _, word := range []string{key, c.Labels[key]} {
+			if err := name.Check(word); err != nil {
+				errs = append(errs, fmt.Errorf("Labels: %w", err))
+			}
+		}
 	}
 	if err := c.Tree.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("Tree: %w", err))

@@ -99,10 +99,10 @@ func TestServersPauseWithoutTheRecords(t *testing.T) {
 		before := get(t, n2.Ref("box"))
 		cut.cut.Store(true)
 		<-time.After(5 * time.Second)
-		get(t, n2.Ref("box")) // the lease holds still
-		<-time.After(10 * time.Second)
+		get(t, n2.Ref("box"))              // the lease holds still
+		<-time.After(15 * time.Second / 2) // and not for so long that it is declared dead
 		for _, from := range []*node.Node{n1, n2} {
-			_, err := genserver.Call(t.Context(), from.Ref("box"), Get{}, genserver.WithTimeout(2*time.Second))
+			_, err := genserver.Call(t.Context(), from.Ref("box"), Get{}, genserver.WithTimeout(time.Second/2))
 			if !errors.Is(err, genserver.ErrTimeout) {
 				t.Errorf("call from %s while the gate is closed: got %v, want a timeout", from.Name(), err)
 			}
@@ -112,7 +112,7 @@ func TestServersPauseWithoutTheRecords(t *testing.T) {
 		}
 		get(t, n2.Ref("own").On("n1"))
 		waiting := callAsync(n2.Ref("box"), Get{}, genserver.WithTimeout(time.Minute))
-		<-time.After(time.Second)
+		<-time.After(time.Second / 2)
 		cut.cut.Store(false)
 		noErr(t, "the call that waited", receive(t, "the call that waited", waiting))
 		if after := get(t, n2.Ref("box")); after != before {
@@ -138,7 +138,8 @@ func TestDeclaredDead(t *testing.T) {
 		ran := make(chan error, 1)
 		go func() { ran <- n1.Run(context.Background()) }()
 		cut.cut.Store(true)
-		n2 := start(t, config("n2", m, public("box", hooks{}))) // which judges n1
+		n2 := start(t, config("n2", m, public("box", hooks{}))) // which judges n1, in its time
+		<-time.After(17 * time.Second)
 		if box.Reason() != nil {
 			t.Errorf("got the end %v before n1 has read of its death, want a pause", box.Reason())
 		}

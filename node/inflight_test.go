@@ -93,7 +93,7 @@ func TestCallersOfADeadNodeKnowAtOnce(t *testing.T) {
 			for receive(t, "a call", ghost.got).To == "_bundle" { // n1 asks what the ghost can
 			}
 		}
-		<-time.After(5 * time.Second / 2) // more than the ghost's lease, and nobody judges
+		<-time.After(2 * time.Second) // the ghost's lease, and nobody has judged
 		if len(ends) > 0 {
 			t.Fatalf("got %v before anyone has judged, want the call to wait", <-ends)
 		}

@@ -68,6 +68,11 @@ func (n *Node) inventory(ctx context.Context) inventory {
 			row.Restarts, row.LastReason = c.Restarts, shortened(c.LastReason)
 		}
 	}
+	n.placed.addUnplaced(ctx, func(row *ServerInfo) {
+		if rows[row.Name] == nil {
+			rows[row.Name], above[row.Name] = row, rootName
+		}
+	})
 	for name, row := range rows {
 		row.Supervisor = pathOf(above[name], above)
 		row.Path = joined(row.Supervisor, name)
@@ -75,6 +80,29 @@ func (n *Node) inventory(ctx context.Context) inventory {
 	}
 	slices.SortFunc(inv.rows, func(a, b ServerInfo) int { return cmp.Compare(a.Path, b.Path) })
 	return inv
+}
+
+// addUnplaced adds the cluster's children that no node runs, if this one leads.
+func (p *placed) addUnplaced(ctx context.Context, add func(*ServerInfo)) {
+	if p == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askSupervisor)
+	defer cancel()
+	all, _ := p.lead.Children(ctx) // of one that does not lead, none
+	for place, c := range all {
+		if c.On != "" || c.Listed {
+			continue
+		}
+		row := &ServerInfo{
+			Name: c.Name, Place: place, Kind: "server", Type: c.Type, Scope: supervisor.Cluster.String(), Restart: c.Restart.String(),
+			State: c.State, LastReason: shortened(cmp.Or(c.Why, c.Reason)),
+		}
+		if c.Type == supervisorType {
+			row.Kind, row.Scope = "supervisor", supervisor.Local.String()
+		}
+		add(row)
+	}
 }
 
 // supervisorType is what every supervisor's processes run.

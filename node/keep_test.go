@@ -22,14 +22,14 @@ func TestKeepServesItsNode(t *testing.T) {
 		n2 := start(t, config("n2", m, local("far", hooks{})))
 		get(t, n2.Ref("box"))
 		cut.cut.Store(true)
-		<-time.After(15 * time.Second)
+		<-time.After(25 * time.Second / 2) // longer than the lease, and not for so long that it is declared dead
 
 		noErr(t, "cast from its node", n1.Ref("box").Cast(t.Context(), Put{X: 7}))
 		if got := get(t, n1.Ref("box")); got.X != 7 {
 			t.Errorf("call from its node: got %+v, want 7", got)
 		}
 		_ = n2.Ref("box").Cast(t.Context(), Put{X: 8})
-		_, err := genserver.Call(t.Context(), n2.Ref("box"), Get{}, genserver.WithTimeout(2*time.Second))
+		_, err := genserver.Call(t.Context(), n2.Ref("box"), Get{}, genserver.WithTimeout(time.Second/2))
 		if err == nil || !genserver.NotDelivered(err) {
 			t.Errorf("call from another node: got %v, want an error that says it was not delivered", err)
 		}
@@ -37,7 +37,7 @@ func TestKeepServesItsNode(t *testing.T) {
 		if err == nil {
 			t.Error("what it sends to another node: got nil, want it refused")
 		}
-		_, err = genserver.Call(t.Context(), n1.Ref("sender"), Get{}, genserver.WithTimeout(time.Second))
+		_, err = genserver.Call(t.Context(), n1.Ref("sender"), Get{}, genserver.WithTimeout(time.Second/2))
 		if err == nil {
 			t.Error("a server that pauses: got an answer")
 		}

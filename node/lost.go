@@ -22,12 +22,22 @@ func (r *router) nameLost(server string, reason error) {
 	}
 }
 
-// sessionLost ends the servers of all names of a node that was declared dead.
+// sessionLost ends the servers of all names of a node that was declared dead. They
+// have ended as fenced when it returns.
 func (r *router) sessionLost(reason error) {
 	r.mu.RLock()
 	all := append(slices.Collect(maps.Values(r.claims)), slices.Collect(maps.Values(r.claiming))...)
 	r.mu.RUnlock()
-	r.fence(reason, all...)
+	for _, c := range all {
+		c.lost.Store(true)
+	}
+	ended := r.endLost(reason, all)
+	if r.begin() {
+		go func() {
+			defer r.wg.Done()
+			r.drainLost(ended)
+		}()
+	}
 }
 
 // fence ends the servers of claims that are lost. Their gates are closed when it
@@ -41,24 +51,36 @@ func (r *router) fence(reason error, lost ...*claim) {
 	}
 	go func() {
 		defer r.wg.Done()
-		for _, c := range lost {
-			r.mu.Lock()
-			known := r.claims[c.name] == c
-			if known {
-				delete(r.claims, c.name)
-			}
-			r.mu.Unlock()
-			if !known {
-				continue // being claimed, or released
-			}
-			r.sys.Fence(c.name, c.epoch, asError(reason).Text)
-			ctx, cancel := context.WithTimeout(r.life, claimTimeout)
-			if err := c.drain(ctx); err != nil {
-				r.log.Warn("the public subject of a lost name was not drained", "server", c.name, "error", err)
-			}
-			cancel()
-		}
+		r.drainLost(r.endLost(reason, lost))
 	}()
+}
+
+// endLost ends the servers of those claims that are held still, and returns these.
+func (r *router) endLost(reason error, lost []*claim) (held []*claim) {
+	for _, c := range lost {
+		r.mu.Lock()
+		known := r.claims[c.name] == c
+		if known {
+			delete(r.claims, c.name)
+		}
+		r.mu.Unlock()
+		if known { // and neither being claimed, nor released
+			r.sys.Fence(c.name, c.epoch, asError(reason).Text)
+			held = append(held, c)
+		}
+	}
+	return held
+}
+
+// drainLost ends the public subjects of names that were lost.
+func (r *router) drainLost(lost []*claim) {
+	for _, c := range lost {
+		ctx, cancel := context.WithTimeout(r.life, claimTimeout)
+		if err := c.drain(ctx); err != nil {
+			r.log.Warn("the public subject of a lost name was not drained", "server", c.name, "error", err)
+		}
+		cancel()
+	}
 }
 
 // watchSession ends the node when its session is lost: its cluster-wide servers at

@@ -146,6 +146,12 @@ func public(name string, h hooks) supervisor.Child {
 	return supervisor.Child{Name: name, Run: Box.With(h), Scope: supervisor.Cluster}
 }
 
+// on pins a child to a node.
+func on(node string, c supervisor.Child) supervisor.Child {
+	c.Placement.Node = node
+	return c
+}
+
 func tree(children ...supervisor.Child) supervisor.Spec { return supervisor.Spec{Children: children} }
 
 // onBoth runs a test on memory in virtual time, and on a NATS server in real time.

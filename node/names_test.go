@@ -50,8 +50,8 @@ func TestFromEachToEach(t *testing.T) {
 			name := fmt.Sprintf("n%d", i+1)
 			nodes = append(nodes, start(t, config(name, nats,
 				local("box", hooks{}), // the same name on each
-				public("box."+name, hooks{}),
-				supervisor.Child{Name: "echo." + name, Run: Echo.With(struct{}{}), Scope: supervisor.Cluster})))
+				on(name, public("box."+name, hooks{})),
+				on(name, supervisor.Child{Name: "echo." + name, Run: Echo.With(struct{}{}), Scope: supervisor.Cluster}))))
 		}
 		ctx := context.Background()
 		x := 0
@@ -126,30 +126,6 @@ func TestUnknownName(t *testing.T) {
 		}
 		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("unknown names took %v, want an answer at once", took)
-		}
-	})
-}
-
-func TestSecondOwner(t *testing.T) {
-	onBoth(t, func(t *testing.T, nats node.Connector) {
-		n1 := start(t, config("n1", nats, public("box", hooks{})))
-		var ends []string
-		first := local("first", hooks{terminate: func(reason error) { ends = append(ends, "first: "+reason.Error()) }})
-		_, err := node.Start(t.Context(), config("n2", nats, first, public("box", hooks{})))
-		if !errors.Is(err, genserver.ErrNameTaken) {
-			t.Fatalf("start a second owner: got %v, want ErrNameTaken", err)
-		}
-		wantText(t, "start a second owner", err, "start node n2", "child box", "node n1", n1.Incarnation())
-		if diff := cmp.Diff([]string{"first: shutdown"}, ends); diff != "" {
-			t.Errorf("the child before it: got other ends than wanted:\n%s", diff)
-		}
-		// Nothing is left of the attempt: neither the node's name nor a process.
-		if got := get(t, n1.Ref("box")).Node; got != "n1" {
-			t.Errorf("owner after the attempt: got %s, want n1", got)
-		}
-		n2 := start(t, config("n2", nats, local("first", hooks{})))
-		if got := get(t, n2.Ref("box")).Node; got != "n1" {
-			t.Errorf("owner seen by n2: got %s, want n1", got)
 		}
 	})
 }

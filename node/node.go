@@ -10,6 +10,7 @@ import (
 
 	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/supervisor"
 	"github.com/civitas-go/civitas/transport"
 )
 
@@ -41,6 +42,7 @@ type Node struct {
 	registry *cluster.Registry
 	router   *router
 	service  *transport.Service
+	placed   *placed
 
 	unmeasure []func() error // end the metrics
 	takeOvers atomic.Pointer[takeOvers]
@@ -55,11 +57,12 @@ type Node struct {
 }
 
 // Start connects a node, claims its name, and starts its tree; ctx bounds the
-// start alone. When it returns, every server has run its init, and cluster-wide
-// ones can be called from everywhere. If anything fails, nothing is left behind.
+// start alone. When it returns, every server of this node has run its init, and
+// cluster-wide ones can be called from everywhere; those that other nodes run, and
+// those for which there is no node, are not waited for. If anything fails, nothing
+// is left behind, but for the records of the children of the cluster's tree.
 //
-// genserver.ErrNameTaken: the node's name, or a cluster-wide name of the tree,
-// has a holder, whom the error names.
+// genserver.ErrNameTaken: the node's name has a holder, whom the error names.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -83,7 +86,7 @@ func (n *Node) start(ctx context.Context) error {
 		if err := n.startAdmin(ctx); err != nil {
 			return err
 		}
-		return n.startTree(ctx)
+		return n.startRoot(ctx, n.cfg.Tree)
 	}
 	var err error
 	if n.link, err = n.cfg.NATS.Connect(ctx, LinkOptions{Node: n.cfg.Name, Cluster: n.cfg.Cluster, Logger: n.log}); err != nil {
@@ -126,6 +129,8 @@ func (n *Node) start(ctx context.Context) error {
 	if n.router.discovery, err = n.discover(subjects); err != nil {
 		return err
 	}
+	n.placed = newPlaced(n)
+	n.placed.lead = n.registry.Coordinate(n.placed)
 	if err := n.startAdmin(ctx); err != nil {
 		return err
 	}
@@ -139,7 +144,7 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.link.Conn.Flush(ctx); err != nil {
 		return err
 	}
-	if err := n.startTree(ctx); err != nil {
+	if err := n.startSpread(ctx); err != nil {
 		return err
 	}
 	n.happened(cluster.Event{Kind: cluster.EventJoin})
@@ -154,8 +159,8 @@ func (n *Node) discover(s transport.Subjects) (*transport.Discovery, error) {
 	})
 }
 
-func (n *Node) startTree(ctx context.Context) (err error) {
-	n.root, err = n.sys.Start(ctx, rootName, n.cfg.Tree, genserver.SpawnOptions{})
+func (n *Node) startRoot(ctx context.Context, tree supervisor.Spec) (err error) {
+	n.root, err = n.sys.Start(ctx, rootName, tree, genserver.SpawnOptions{})
 	if cause := errors.Unwrap(err); cause != nil {
 		return cause
 	}

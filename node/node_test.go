@@ -147,7 +147,7 @@ func TestRunEndsWithTheTree(t *testing.T) {
 	onBoth(t, func(t *testing.T, nats node.Connector) {
 		h := held()
 		close(h.gate)
-		inner := tree(public("box", h))
+		inner := tree(local("box", h))
 		inner.MaxRestarts = 1
 		cfg := config("n1", nats, local("beside", hooks{}), supervisor.Child{Name: "inner", Run: inner})
 		cfg.Tree.MaxRestarts = supervisor.NoRestarts
@@ -155,6 +155,7 @@ func TestRunEndsWithTheTree(t *testing.T) {
 		ran := make(chan error, 1)
 		go func() { ran <- n.Run(context.Background()) }()
 		for range 2 {
+			noErr(t, "call", receive(t, "call", served(n.Ref("box")))) // which may be between two lives
 			_, err := genserver.Call(t.Context(), n.Ref("box"), Hold{Panic: true})
 			wantErr(t, "crash", err, genserver.ErrExit, false)
 		}

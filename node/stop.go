@@ -53,6 +53,9 @@ func (n *Node) doStop(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("%s: %w", step, err))
 		}
 	}
+	if n.placed != nil {
+		n.placed.leave(ctx)
+	}
 	if err := n.drain(ctx); err != nil {
 		errs = append(errs, err)
 	}
@@ -132,6 +135,13 @@ func (n *Node) cleanUp() {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 	defer cancel()
 	var errs []error
+	n.stopping.Store(true)
+	if n.placed != nil {
+		n.placed.leave(ctx)
+	}
+	if n.root != nil {
+		errs = append(errs, n.root.Stop(ctx, genserver.Shutdown))
+	}
 	if n.sys != nil {
 		errs = append(errs, n.sys.Stop(ctx))
 	}

@@ -38,7 +38,7 @@ func TestTraceAcrossNodes(t *testing.T) {
 	onBoth(t, func(t *testing.T, nats node.Connector) {
 		exporter := tracetest.NewInMemoryExporter()
 		provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
-		one, two := config("n1", nats, public("home", hooks{})), config("n2", nats, public("away", hooks{}))
+		one, two := config("n1", nats, on("n1", public("home", hooks{}))), config("n2", nats, on("n2", public("away", hooks{})))
 		one.TracerProvider, two.TracerProvider = provider, provider
 		n1, n2 := start(t, one), start(t, two)
 
@@ -103,7 +103,7 @@ func TestTraceToATimer(t *testing.T) {
 		provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
 		rang := make(chan struct{}, 1)
 		home := supervisor.Child{Name: "home", Run: Clock.With(rang), Scope: supervisor.Cluster}
-		one, two := config("n1", nats, home), config("n2", nats, public("away", hooks{}))
+		one, two := config("n1", nats, on("n1", home)), config("n2", nats, on("n2", public("away", hooks{})))
 		one.TracerProvider, two.TracerProvider = provider, provider
 		n1, n2 := start(t, one), start(t, two)
 
@@ -157,7 +157,7 @@ func TestMetricsOfTwoNodes(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
 	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
 	nats := node.NewMemory()
-	one, two := config("n1", nats, public("a", hooks{})), config("n2", nats, public("b", hooks{}), local("c", hooks{}))
+	one, two := config("n1", nats, on("n1", public("a", hooks{}))), config("n2", nats, on("n2", public("b", hooks{})), local("c", hooks{}))
 	one.MeterProvider, two.MeterProvider = provider, provider
 	n1 := start(t, one)
 	n2 := start(t, two)

@@ -51,18 +51,21 @@ type (
 		Shutdown time.Duration `json:"shutdown,omitempty"`
 		// Scope is as in Child; between nodes 0 is Local and 1 is Cluster.
 		Scope genserver.Scope `json:"scope,omitempty"`
+		// OnPartition is as in Child; between nodes 0 is Pause and 1 is Keep.
+		OnPartition genserver.OnPartition `json:"on_partition,omitempty"`
 		// Significant is as in Child.
 		Significant bool `json:"significant,omitempty"`
-		// Alone, unless it is nil, has the child's restarts counted by
-		// themselves: past the supervisor's limit the child is given up, and the
-		// supervisor goes on. It needs OneForOne. Alone is called in the
-		// supervisor's turn, and must not block, when the child is down for good,
-		// or did not start for a StartChild or RestartChild, before that is
-		// answered: with ErrRestartLimit if it was given up, else with why it
-		// ended or did not start, which is genserver.Shutdown after a
-		// TerminateChild. It is not called when the supervisor itself ends. It
-		// can't leave the program.
-		Alone func(reason error) `json:"-"`
+		// Alone has the child's restarts counted by themselves: past the
+		// supervisor's limit the child is given up, and the supervisor goes on.
+		// It needs OneForOne.
+		Alone bool `json:"alone,omitempty"`
+		// Ended is called, in the supervisor's turn, so that it must not block,
+		// when the child is down for good, or did not start for a StartChild or
+		// RestartChild, before that is answered. The reason is why it ended or
+		// did not start: ErrRestartLimit of one Alone that was given up,
+		// genserver.Shutdown after a TerminateChild. It is not called when the
+		// supervisor itself ends. It can't leave the program. May be nil.
+		Ended func(reason error) `json:"-"`
 		// Tell has the calling server, which must be one, told by a ChildEnded
 		// once the child has ended and is listed no longer.
 		Tell bool `json:"tell,omitempty"`
@@ -304,7 +307,7 @@ func (s *server) startOne(ctx *genserver.Context, m StartChild, reply genserver.
 		return about(ErrVetoed, m.Name, err)
 	}
 	added := s.keep(child, true)
-	added.alone = m.Alone
+	added.alone, added.ended = m.Alone, m.Ended
 	s.spec[m.Name] = added
 	return s.request(ctx, s.started(m.Name, spawner, reply), func(token uint64) supervision.Event {
 		return supervision.AddChild{Token: token, Child: added.core()}
@@ -334,7 +337,7 @@ func (s *server) ask(m StartChild) (err error) {
 
 // child is the Child that the message describes.
 func (m StartChild) child(types map[string]genserver.Type) (Child, error) {
-	c := Child{Name: m.Name, Run: m.Run, Restart: m.Restart, Shutdown: m.Shutdown, Scope: m.Scope, Significant: m.Significant}
+	c := Child{Name: m.Name, Run: m.Run, Restart: m.Restart, Shutdown: m.Shutdown, Scope: m.Scope, OnPartition: m.OnPartition, Significant: m.Significant}
 	switch {
 	case m.Of == "" && m.Run == nil:
 		return c, errors.New("nothing to run: neither Run nor Of is given")

@@ -21,7 +21,7 @@ func TestAlone(t *testing.T) {
 		start := func(name string, restart supervisor.Restart) {
 			child := startProbe(w, name)
 			child.Restart = restart
-			child.Alone = func(reason error) {
+			child.Alone, child.Ended = true, func(reason error) {
 				ends = append(ends, name+": "+reason.Error())
 				if given := errors.Is(reason, supervisor.ErrRestartLimit); given != (name == "b") {
 					t.Errorf("end of %s: got %v, which says it was given up: %v", name, reason, given)
@@ -75,19 +75,19 @@ func TestAloneNeedsOneForOne(t *testing.T) {
 	inWorld(t, func(_ *testing.T, w *world) {
 		w.start(supervisor.Spec{Strategy: supervisor.OneForAll, Children: w.children("a")})
 		child := startProbe(w, "b")
-		child.Alone = func(error) {}
+		child.Alone = true
 		wantAsk(w, child, supervisor.ErrBadChild)
 	})
 }
 
-// The reason of a start that failed is told too, as an error that can be matched.
-func TestAloneAndAFailedStart(t *testing.T) {
+// The reason of a start that failed is told, as an error that can be matched.
+func TestEndedOfAFailedStart(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.start(supervisor.Spec{})
 		w.onInit["a"] = func(*genserver.Context, int) error { return errBroken }
 		var reason error
 		child := startProbe(w, "a")
-		child.Alone = func(err error) { reason = err }
+		child.Ended = func(err error) { reason = err }
 		wantAsk(w, child, supervisor.ErrChildFailed)
 		if !errors.Is(reason, errBroken) {
 			t.Errorf("got the reason %v, want %v", reason, errBroken)

@@ -35,11 +35,12 @@ type kept struct {
 	restart supervision.Restart // defaults resolved
 	added   bool                // by a request
 	spawner *genserver.Ref      // to be told of the end; nil if it isn't to be
-	alone   func(error)         // as in StartChild
+	alone   bool                // as in StartChild
+	ended   func(error)         // as in StartChild; nil for nobody
 }
 
 func (k kept) core() supervision.Child {
-	return supervision.Child{ID: k.Name, Restart: k.restart, Shutdown: k.shutdown(), Significant: k.Significant, Alone: k.alone != nil}
+	return supervision.Child{ID: k.Name, Restart: k.restart, Shutdown: k.shutdown(), Significant: k.Significant, Alone: k.alone, Told: k.ended != nil}
 }
 
 // startChild spawns a child, which answers by its watcher; one that can't be

@@ -221,7 +221,7 @@ func (s *server) step(e supervision.Event) {
 		case supervision.Release:
 			s.release(a.ID)
 		case supervision.Ended:
-			s.spec[a.ID].alone(ended(a.Reason))
+			s.spec[a.ID].ended(ended(a.Reason))
 		case supervision.Forget:
 			s.drop(a.ID, a.Reason)
 		case supervision.Reply:

@@ -34,8 +34,10 @@ func TestStore(t *testing.T, open func(t *testing.T) func() cluster.Store) {
 		{"SequencesGrow", testSequencesGrow},
 		{"KeysAreApart", testKeysAreApart},
 		{"TwoHandles", testTwoHandles},
+		{"List", testList},
 		{"WatchInOrder", testWatchInOrder},
 		{"WatchOneKind", testWatchOneKind},
+		{"WatchTheOnlyOne", testWatchTheOnlyOne},
 		{"WatchEnds", testWatchEnds},
 		{"ConcurrentCreators", testConcurrentCreators},
 		{"ConcurrentUpdaters", testConcurrentUpdaters},
@@ -360,7 +362,7 @@ func testBadKeys(t *testing.T, su *suite) {
 		{}, own("a..b"), own("a.*"), own("a.>"), own("a b"), own("a."), {Kind: "own.x", Name: "y"}, {Kind: ">", Name: "a"},
 	} {
 		for op, err := range everyOp(testContext(t), s, k, 1) {
-			if op == "Watch" {
+			if op == "Watch" || op == "List" {
 				continue
 			}
 			if err == nil || errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, cluster.ErrNotFound) {
@@ -377,6 +379,7 @@ func everyOp(ctx context.Context, s cluster.Store, k cluster.Key, seq uint64) ma
 	_, errs["Update"] = s.Update(ctx, k, []byte("x"), seq)
 	_, errs["Finish"] = s.Finish(ctx, k, []byte("x"), seq)
 	errs["Delete"] = s.Delete(ctx, k, seq)
+	_, errs["List"] = s.List(ctx, cluster.KindOwner)
 	stop, err := s.Watch(ctx, cluster.KindOwner, func(cluster.Change) {})
 	if err == nil {
 		stop()

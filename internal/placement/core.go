@@ -36,6 +36,7 @@ type child struct {
 	until    Time // not placed before
 	waiting  bool // in waits
 	failures int  // since it was last well
+	crashed  bool // the last of them was a crash
 	failed   *host
 	reason   string
 	since    Time // of the last successful start
@@ -225,6 +226,7 @@ func (c *Core) gaveUp(e GaveUp) {
 // fail has the child wait before it is tried again.
 func (c *Core) fail(ch *child, crash bool) {
 	ch.failures++
+	ch.crashed = crash
 	ch.until = max(ch.until, c.now+backoff(ch.failures, crash))
 }
 

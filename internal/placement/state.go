@@ -10,7 +10,7 @@ const (
 	Starting
 	// Running ones have an owner, which keeps them running.
 	Running
-	// Waiting ones have failed, and will be tried again.
+	// Waiting ones have crashed, and will be tried again.
 	Waiting
 	// Unplaceable ones are waited for by no node that could run them.
 	Unplaceable
@@ -53,7 +53,7 @@ func (c *Core) stateOf(ch *child) State {
 		s.Phase = Stopped
 	case homeless:
 		s.Phase, s.Reason = Unplaceable, c.whyNot(ch.spec)
-	case ch.failures > 0 && ch.until > c.now:
+	case ch.crashed && ch.failures > 0 && ch.until > c.now:
 		s.Phase = Waiting
 	}
 	return s

@@ -61,7 +61,7 @@ type Forget struct {
 	Reason error
 }
 
-// Ended says of a child that is Alone that it is down for good, or did not start
+// Ended says of a child that is Told that it is down for good, or did not start
 // when that was asked for; nothing of that is said while the supervisor ends. What
 // is to be released of it comes after.
 type Ended struct {

@@ -393,7 +393,7 @@ func (c *Core) settle(ch *child) {
 	ch.inRound = false
 	if ch.held {
 		ch.held = false
-		if ch.Alone && c.phase != PhaseStopping {
+		if ch.Told && c.phase != PhaseStopping {
 			c.emit(Ended{ID: ch.ID, Reason: ch.lastReason})
 		}
 		c.emit(Release{ID: ch.ID})

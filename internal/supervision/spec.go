@@ -54,8 +54,10 @@ type Child struct {
 	Significant bool
 	// Alone is a child whose restarts count for itself: past MaxRestarts of them
 	// in one Window it is given up, and the supervisor goes on. It needs
-	// [OneForOne], and its end for good is an [Ended].
+	// [OneForOne].
 	Alone bool
+	// Told is a child whose end for good is an [Ended].
+	Told bool
 }
 
 // AutoShutdown says when a supervisor ends because significant children ended

@@ -310,6 +310,8 @@ func parseChild(args []string) (ch Child, err error) {
 			ch.Significant = true
 		case "alone":
 			ch.Alone = true
+		case "told":
+			ch.Told = true
 		case "infinite":
 			ch.Shutdown = Infinite
 		default:

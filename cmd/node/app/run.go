@@ -43,6 +43,7 @@ const runTimeout = 2 * time.Second
 type runFlags struct {
 	file, name, cluster, listen, storeDir, http, failover string
 	stopTimeout                                           time.Duration
+	labels                                                map[string]string
 	nats                                                  natsFlags
 	output                                                output
 }
@@ -74,6 +75,7 @@ is told when the node is ready and when it stops, where NOTIFY_SOCKET asks for i
 	fs.DurationVar(&f.stopTimeout, "stop-timeout", node.DefaultStopTimeout, "how long draining and stopping may take")
 	fs.StringVar(&f.name, "name", "", "the node's name (default the host's and a random suffix)")
 	fs.StringVar(&f.cluster, "cluster", node.DefaultCluster, "the cluster to join")
+	fs.StringToStringVar(&f.labels, "label", nil, "a label of the node, which placements may ask for, as in role=worker; may be repeated")
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "nats" { // what --server was called first
 			name = "server"
@@ -133,7 +135,7 @@ func run(ctx context.Context, o Options, s Streams, f runFlags) error {
 		w.serve(tel.page, log)
 	}
 	cfg := node.Config{
-		Name: f.name, Cluster: f.cluster, NATS: nats, Tree: tree, StopTimeout: f.stopTimeout, Failover: node.Failover(f.failover),
+		Name: f.name, Cluster: f.cluster, NATS: nats, Tree: tree, Types: o.types(), Labels: f.labels, StopTimeout: f.stopTimeout, Failover: node.Failover(f.failover),
 		Release: o.Version, Logger: log, TracerProvider: tel.tracers, MeterProvider: tel.meters,
 	}
 	n, err := node.Start(ctx, cfg)

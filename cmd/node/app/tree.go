@@ -90,7 +90,11 @@ func writeTrees(w io.Writer, roots []*branch, all bool) error {
 				t.add("")
 			}
 			node = root.Node
-			t.add("node " + node)
+			if node == "" { // of the cluster, and no node runs it
+				t.add("no node")
+			} else {
+				t.add("node " + node)
+			}
 		}
 		t.add(t.line("", root)...)
 		t.below(root, "", all)
