@@ -38,6 +38,8 @@ const (
 	aConfig    // whatever the Type's config is
 	aTypeList  //
 	aChildList //
+	aPlacement //
+	someLabels //
 	aServerSet // one URL or several
 	aTransport //
 	aSupervisor
@@ -71,6 +73,11 @@ var (
 		{name: "start_proxy", kind: anything, refused: "zmq is python-civitas's", instead: "use type: nats"},
 	}
 
+	placementKeys = []key{
+		{name: "node", kind: aName, doc: "The name of the only node that may run the child."},
+		{name: "labels", kind: someLabels, doc: "Labels that a node must have to run the child; it has those that run --label gave it."},
+	}
+
 	// intensityKeys are those of every supervisor.
 	intensityKeys = []key{
 		{name: "max_restarts", kind: aCount, byDefault: "3", doc: "How many restarts may fall into one restart_window; one more, and the supervisor gives up. 0 for none."},
@@ -89,10 +96,10 @@ var (
 		{name: "types", kind: aTypeList, doc: "The types of which others may start children here. Default none."},
 		{name: "children", kind: aChildList, doc: "The children, in the order they start."},
 		{name: "spread", kind: anything, refused: "spread " + later},
-		{name: "placement", kind: anything, refused: "placement " + later},
 		{name: "on_partition", kind: anything, refused: "it is a server's", instead: "give it to the servers"},
 	})
 	rootKeys = join(supervisorKeys, []key{
+		{name: "placement", kind: anything, refused: "the root runs on every node", instead: "give it to its children"},
 		{name: "restart", kind: anything, refused: "nothing restarts the root", instead: "leave it out"},
 		{name: "shutdown", kind: anything, refused: "the node's stop bounds the root's", instead: "use stop_within"},
 		{name: "scope", kind: anything, refused: "the root has no scope", instead: "leave it out"},
@@ -103,6 +110,7 @@ var (
 		{name: "restart", kind: aRestart, byDefault: "permanent", doc: "After which of its ends the child is restarted: permanent, transient (crashes alone) or temporary (none)."},
 		{name: "shutdown", kind: aShutdown, byDefault: "5s", doc: "How long the child may take to stop before it is killed: a duration, infinity or brutal_kill. Default infinity for a supervisor."},
 		{name: "significant", kind: aYesNo, byDefault: "false", doc: "Whether the supervisor's auto_shutdown looks at the child."},
+		{name: "placement", kind: aPlacement, doc: "Which nodes may run the child, if it is one of the root's and has cluster-wide names: the one of a name, node: n1, or those with labels, labels: {role: worker}. Default any that has its type."},
 	}
 	nestedKeys = join([]key{
 		{name: "type", kind: aText, doc: "supervisor, which may be left out."},
@@ -123,7 +131,6 @@ var (
 		{name: "max_children_per_spawner", kind: anything, refused: "max_children_per_spawner is python-civitas's"},
 		{name: "max_total_spawns_per_spawner", kind: anything, refused: "max_total_spawns_per_spawner is python-civitas's"},
 		{name: "spread", kind: anything, refused: "spread " + later},
-		{name: "placement", kind: anything, refused: "placement " + later},
 		{name: "on_partition", kind: anything, refused: "it is a server's", instead: "give it to the servers"},
 		{name: "process", kind: anything, refused: "where a child runs " + later},
 	})
@@ -139,7 +146,6 @@ var (
 		{name: "heartbeat_timeout", kind: aWait, byDefault: "2s", doc: "A handler that runs longer has missed a heartbeat, and is reported with its stack."},
 		{name: "missed_heartbeats_threshold", kind: aPositive, byDefault: "3", doc: "A handler that runs for so many, with the intervals between them, is a crash."},
 		{name: "state", kind: anything, refused: "state " + later},
-		{name: "placement", kind: anything, refused: "placement " + later},
 		{name: "spread", kind: anything, refused: "spread " + later},
 		{name: "on_partition", kind: aPartition, byDefault: "pause", doc: "What a server of the cluster does while its node can't prove that the name is its own: pause, or keep serving callers on its node."},
 		{name: "process", kind: anything, refused: "where a child runs " + later},

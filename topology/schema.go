@@ -231,6 +231,10 @@ func (k kind) schema() m {
 		return m{"type": "array", "items": m{"type": "string"}}
 	case aChildList:
 		return m{"type": "array", "items": ref("child")}
+	case aPlacement:
+		return mapping(placementKeys)
+	case someLabels:
+		return m{"type": "object", "propertyNames": ref("name"), "additionalProperties": ref("name")}
 	case aServerSet:
 		return or(m{"type": "string"}, m{"type": "array", "minItems": 1, "items": m{"type": "string"}})
 	case aTransport:

@@ -374,6 +374,7 @@ func (o *object) supervised(c *supervisor.Child, kind string, auto supervisor.Au
 	} else if word(o, "scope", supervisor.Local, supervisor.Local, supervisor.Cluster) == supervisor.Cluster {
 		o.fault("scope", "a supervisor's name is its node's", "give its children the scope")
 	}
+	c.Placement = o.placement(c)
 	if yes, given := o.yes("significant"); given {
 		c.Significant = yes
 		o.record("significant", strconv.FormatBool(yes))
