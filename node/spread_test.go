@@ -275,3 +275,60 @@ func TestStoppedStaysStopped(t *testing.T) {
 		noErr(t, "call", receive(t, "call", served(n1.Ref("box"))))
 	})
 }
+
+// Thousands of children go to their nodes evenly, and those of one that stops to
+// the others. Ten thousand take 2 s on two cores, and 2,500 of them less than 1 s
+// to move.
+func TestThousandsOfChildren(t *testing.T) {
+	t.Parallel()
+	const many, nodes = 2000, 4
+	nats := node.URL(startNATS(t))
+	var all []*node.Node
+	for i := range nodes - 1 {
+		cfg := config(fmt.Sprintf("n%d", i), nats)
+		cfg.Types = []genserver.Type{Box}
+		all = append(all, start(t, cfg))
+	}
+	<-time.After(3 * time.Second / 2) // until the leader has heard of them
+	var children []supervisor.Child
+	for i := range many {
+		children = append(children, public(fmt.Sprintf("box%d", i), hooks{}))
+	}
+	all = append(all, start(t, config("brings", nats, children...)))
+	boxes := func() (on []int, sum int) {
+		for _, n := range all {
+			count := 0
+			for _, p := range n.System().Processes() {
+				if p.Type == Box.Name() {
+					count++
+				}
+			}
+			on = append(on, count)
+			sum += count
+		}
+		return on, sum
+	}
+	await := func(what string) []int {
+		began := time.Now()
+		for {
+			on, sum := boxes()
+			if sum == many {
+				t.Logf("%s: %v after %v", what, on, time.Since(began))
+				return on
+			}
+			if time.Since(began) > time.Minute {
+				t.Fatalf("%s: got %v after a minute, want %d in all", what, on, many)
+			}
+			<-time.After(20 * time.Millisecond)
+		}
+	}
+	for _, count := range await("placed") {
+		if count < many/nodes-many/20 || count > many/nodes+many/20 {
+			t.Errorf("got %d on a node, want a quarter of %d", count, many)
+		}
+	}
+	stop(t, all[1])
+	if on := await("moved"); on[1] != 0 {
+		t.Errorf("got %d on the node that has stopped", on[1])
+	}
+}
