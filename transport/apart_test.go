@@ -20,6 +20,9 @@ func TestDialApart(t *testing.T) {
 	c := dialNATS(t, transport.NATSOptions{URL: servers[0].ClientURL(), Name: "n1", Auth: transport.Auth{User: "a", Password: "b"}, Logger: quiet()})
 	defer c.Close(context.Background())
 	known := c.Servers()
+	for late := time.Now().Add(10 * time.Second); len(known) < 2 && time.Now().Before(late); known = c.Servers() {
+		<-time.After(10 * time.Millisecond) // until the server has told of the other
+	}
 	if len(known) != 2 || known[1].String() != servers[0].ClientURL() {
 		t.Fatalf("servers: got %v, want two, and the last %s", known, servers[0].ClientURL())
 	}
