@@ -162,6 +162,17 @@ func (s *System) Release(ctx context.Context, name string) error {
 	return held.claim.Release(ctx)
 }
 
+// knows reports whether push may have a place for a message to that name: without
+// one, there is no need to make it.
+func (s *System) knows(name string) bool {
+	if s.procs.get(name) != nil {
+		return true
+	}
+	s.names.mu.Lock()
+	defer s.names.mu.Unlock()
+	return s.names.held[name] != nil || s.procs.get(name) != nil
+}
+
 // push queues a message for a name: in the mailbox of its process, or, for a
 // cluster-wide name between two lives, until the next one starts. errGone
 // means that this System does not know the name. With noWait there is no

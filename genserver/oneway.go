@@ -58,7 +58,7 @@ func (r Ref) send(ctx context.Context, kind Kind, m Message, opts []Option) erro
 // sendAway sends to a name that has no process here: between two lives, or on
 // another node.
 func (r Ref) sendAway(ctx context.Context, from *Context, kind Kind, m Message, o options) error {
-	if r.node == "" || r.node == r.sys.node {
+	if (r.node == "" || r.node == r.sys.node) && r.sys.knows(r.name) {
 		it := &oneWay{hdr: headerOf(ctx, from, kind, ""), msg: m}
 		if err := r.sys.push(r.name, it, o.noWait); err != errGone { //nolint:errorlint // it's never wrapped
 			return r.dropped(kind, m.Op(), err, o)

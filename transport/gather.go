@@ -37,6 +37,9 @@ type gatherConn struct {
 const (
 	// gatherLimit is what may wait for the socket; beyond it writers wait too.
 	gatherLimit = 128 << 10
+	// gatherKept is how large a buffer may be and be used again: as large as they
+	// get while a connection has more to send than its socket takes.
+	gatherKept = 2 * gatherLimit
 	// gatherTimeout is how long one write to the socket may take. A server
 	// that reads nothing for so long has lost its connection.
 	gatherTimeout = 10 * time.Second
@@ -160,7 +163,7 @@ func (g *gatherConn) take() (out []byte, closed bool) {
 
 // giveBack keeps a buffer for the next take.
 func (g *gatherConn) giveBack(out []byte) {
-	if cap(out) > maxPooledBuffer {
+	if cap(out) > gatherKept {
 		return
 	}
 	g.mu.Lock()
