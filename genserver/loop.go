@@ -98,7 +98,7 @@ func (p *Process) next(s *slot, idly bool) (bool, *ending) {
 		return false, &ending{reason: p.stop}
 	}
 	next := p.pop(s)
-	if !next {
+	if !next && p.more != nil {
 		p.awaitIdle()
 		next = p.pop(s) // which may be over already
 	}

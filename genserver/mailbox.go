@@ -68,7 +68,7 @@ func (m *mailbox) pop(s *slot) bool {
 	if in := m.inbox.Load(); in != nil {
 		return in.pop(s)
 	}
-	return m.few.pop(s)
+	return m.few.n > 0 && m.few.pop(s)
 }
 
 // close gives the mailbox's memory back if there is nothing in it, since most
