@@ -40,6 +40,10 @@ soak: ## Run the core packages' tests SOAK times (default 20)
 crash: ## Kill, freeze, restart and cut off two nodes and NATS, CRASHES (default 20) times
 	CIVITAS_CRASH_RUNS=$(CRASHES) $(GO) test -count=1 -timeout=30m -v ./internal/crashtest
 
+.PHONY: chaos
+chaos: ## Kill, freeze and cut off nodes and NATS servers of a cluster under load: a table
+	CIVITAS_CHAOS=1 $(GO) test -count=1 -timeout=60m -v -run TestChaos ./internal/chaostest
+
 .PHONY: lint
 lint: bin/golangci-lint ## Vet and lint, the import rules included
 	$(GO) vet ./...
