@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/civitas-go/civitas/internal/proctest"
 )
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVar); role != "" {
-		os.Exit(child(role))
+		os.Exit(proctest.Child(role, roles[role]))
 	}
 	goleak.VerifyTestMain(m)
 }

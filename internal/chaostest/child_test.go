@@ -6,14 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -35,34 +31,10 @@ const (
 // others are names that nobody breaks on purpose.
 var others = []string{"a", "b", "c", "d", "e"}
 
-// child runs a role until SIGTERM, or until the test has ended.
-func child(role string) (code int) {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	term := make(chan os.Signal, 1)
-	signal.Notify(term, syscall.SIGTERM)
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(3) // nobody is left to tell
-	}()
-	var err error
-	switch role {
-	case "nats":
-		err = runNATS(term)
-	case "member":
-		err = runMember(log, term)
-	default:
-		err = fmt.Errorf("no role %q", role)
-	}
-	if err != nil {
-		log.Error("the end", "role", role, "error", err)
-		return 1
-	}
-	return 0
-}
+// roles are what a child can be, until SIGTERM.
+var roles = map[string]func(*slog.Logger, <-chan os.Signal) error{"nats": runNATS, "member": runMember}
 
-func tellReady() { _, _ = os.Stdout.WriteString(proctest.Ready + "\n") }
-
-func runNATS(term <-chan os.Signal) error {
+func runNATS(_ *slog.Logger, term <-chan os.Signal) error {
 	opts, err := server.ProcessConfigFile(os.Getenv("CIVITAS_CHAOS_CONFIG"))
 	if err != nil {
 		return err
@@ -76,31 +48,25 @@ func runNATS(term <-chan os.Signal) error {
 	if !s.ReadyForConnections(30 * time.Second) {
 		return errors.New("the server takes no connections")
 	}
-	tellReady()
+	proctest.TellReady()
 	<-term
 	s.Shutdown()
 	s.WaitForShutdown()
 	return nil
 }
 
-// book is a file of lines. What was written survives the end of the process.
-type book struct {
-	mu   sync.Mutex
-	file *os.File
+// book is a proctest.Book whose writer ends if it can't write: what follows would be
+// a lie.
+type book struct{ *proctest.Book }
+
+func openBook(kind string) (book, error) {
+	b, err := proctest.OpenBook(os.Getenv("CIVITAS_CHAOS_DIR"), os.Getenv("CIVITAS_CHAOS_LIFE"), kind)
+	return book{b}, err
 }
 
-func openBook(kind string) (*book, error) {
-	name := filepath.Join(os.Getenv("CIVITAS_CHAOS_DIR"), os.Getenv("CIVITAS_CHAOS_LIFE")+kind)
-	file, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	return &book{file: file}, err
-}
-
-func (b *book) write(format string, args ...any) {
-	line := fmt.Sprintf(format+"\n", args...)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if _, err := b.file.WriteString(line); err != nil {
-		panic(err) // what follows would be a lie
+func (b book) write(format string, args ...any) {
+	if err := b.Write(fmt.Sprintf(format, args...)); err != nil {
+		panic(err)
 	}
 }
 
@@ -117,9 +83,9 @@ type (
 
 func (Count) Op() string { return "count" }
 
-type counter struct{ ledger *book }
+type counter struct{ ledger book }
 
-func counterType(ledger *book) *genserver.TypeOf[struct{}] {
+func counterType(ledger book) *genserver.TypeOf[struct{}] {
 	return genserver.Define("chaostest.Counter",
 		func(ctx *genserver.Context, _ struct{}) (*counter, error) {
 			ledger.write("init %d %s %d -", now(), ctx.Self().Name(), ctx.Epoch())
@@ -155,7 +121,7 @@ func runMember(log *slog.Logger, term <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	tellReady()
+	proctest.TellReady()
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(context.Background()) }()
 	calling, stop := context.WithCancel(context.Background())
@@ -179,7 +145,7 @@ const (
 )
 
 // keepCalling begins a call every so often, whatever becomes of those before.
-func keepCalling(ctx context.Context, n *node.Node, told *book) {
+func keepCalling(ctx context.Context, n *node.Node, told book) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	slots := make(chan struct{}, inFlight)

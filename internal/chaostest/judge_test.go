@@ -4,13 +4,13 @@ package chaostest
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/civitas-go/civitas/internal/proctest"
 )
 
 // start is that of a handler, or of a server.
@@ -43,7 +43,10 @@ type row struct {
 
 // starts are those that all processes have written.
 func (w *world) starts() (all []start) {
-	w.lines(ledgers, func(life string, f []string) {
+	proctest.EachLine(w.t, w.dir, ledgers, func(life string, f []string) {
+		if len(f) < 5 {
+			return
+		}
 		at, err1 := strconv.ParseInt(f[1], 10, 64)
 		epoch, err2 := strconv.ParseUint(f[3], 10, 64)
 		if err1 == nil && err2 == nil {
@@ -65,7 +68,7 @@ func (w *world) startsSince(at time.Duration, epoch uint64) (n int) {
 
 func (w *world) calls() map[string]call {
 	calls := map[string]call{}
-	w.lines(outcomes, func(life string, f []string) {
+	proctest.EachLine(w.t, w.dir, outcomes, func(life string, f []string) {
 		if len(f) < 7 {
 			return
 		}
@@ -74,27 +77,6 @@ func (w *world) calls() map[string]call {
 		calls[f[4]] = call{time.Duration(began), time.Duration(over), f[3], f[4], f[5], f[6], life}
 	})
 	return calls
-}
-
-// lines has fn called with each whole line of the files of a kind.
-func (w *world) lines(kind string, fn func(life string, fields []string)) {
-	w.t.Helper()
-	files, err := filepath.Glob(filepath.Join(w.dir, "*"+kind))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		life := strings.TrimSuffix(filepath.Base(file), kind)
-		for line := range strings.Lines(string(data)) {
-			if fields := strings.Fields(line); len(fields) >= 5 && strings.HasSuffix(line, "\n") {
-				fn(life, fields)
-			}
-		}
-	}
 }
 
 // judge holds what was recorded against what was promised.

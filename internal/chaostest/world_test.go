@@ -231,7 +231,9 @@ func (w *world) try(f fault) {
 	w.settle()
 	a.healed = now()
 	w.tries = append(w.tries, a)
-	w.t.Logf("try %d: %s: served again after %v", len(w.tries), f.name, a.served.Round(time.Millisecond))
+	if f.moves {
+		w.t.Logf("try %d: %s: served again after %v", len(w.tries), f.name, a.served.Round(time.Millisecond))
+	}
 }
 
 // served waits for the first handler of a later epoch, and is how long that took.

@@ -6,16 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -66,27 +63,12 @@ type (
 func (Add) Op() string  { return "add" }
 func (Note) Op() string { return "note" }
 
-// book is a file of lines. What was written survives the end of the process.
-type book struct {
-	mu   sync.Mutex
-	file *os.File
-}
-
-func openBook(kind string) (*book, error) {
-	name := filepath.Join(os.Getenv("CIVITAS_CRASH_DIR"), os.Getenv("CIVITAS_CRASH_LIFE")+kind)
-	file, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	return &book{file: file}, err
-}
-
-func (b *book) write(fields ...string) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	_, err := b.file.WriteString(strings.Join(fields, " ") + "\n")
-	return err
+func openBook(kind string) (*proctest.Book, error) {
+	return proctest.OpenBook(os.Getenv("CIVITAS_CRASH_DIR"), os.Getenv("CIVITAS_CRASH_LIFE"), kind)
 }
 
 type counter struct {
-	ledger *book
+	ledger *proctest.Book
 	n      int
 }
 
@@ -94,10 +76,10 @@ func (c *counter) add(_ *genserver.Context, m Add) (Added, error) {
 	if c.n++; c.n%100 == 0 {
 		<-time.After(5 * time.Millisecond) // so that others queue
 	}
-	return Added{ID: m.ID}, c.ledger.write("call", m.ID)
+	return Added{ID: m.ID}, c.ledger.Write("call", m.ID)
 }
 
-func (c *counter) note(_ *genserver.Context, m Note) error { return c.ledger.write("cast", m.ID) }
+func (c *counter) note(_ *genserver.Context, m Note) error { return c.ledger.Write("cast", m.ID) }
 
 // link is a Connector that tells whether there is a connection.
 type link struct {
@@ -124,35 +106,16 @@ func (l *link) Connect(ctx context.Context, o node.LinkOptions) (*node.Link, err
 // down reports that the newest connection is one that was lost.
 func (l *link) down() bool { return l.lost.Load() != nil && l.conn.Load().Conn() == l.lost.Load() }
 
-// child runs a role until SIGTERM, or until the test has ended.
-func child(role string) (code int) {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	term := make(chan os.Signal, 1)
-	signal.Notify(term, syscall.SIGTERM)
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(3) // nobody is left to tell
-	}()
-	before := goleak.IgnoreCurrent()
-	var err error
-	switch role {
-	case "nats":
-		err = runNATS(log, term)
-	case "server":
-		err = runServer(log, term)
-	case "caller":
-		err = runCaller(log, term)
-	default:
-		err = fmt.Errorf("no role %q", role)
-	}
-	if err = errors.Join(err, goleak.Find(before)); err != nil {
-		log.Error("the end", "role", role, "error", err)
-		return 1
-	}
-	return 0
-}
+// roles are what a child can be, until SIGTERM.
+var roles = map[string]func(*slog.Logger, <-chan os.Signal) error{"nats": runNATS, "server": runServer, "caller": runCaller}
 
-func tellReady() { _, _ = os.Stdout.WriteString(proctest.Ready + "\n") }
+// child runs a role, which must leave nothing behind.
+func child(role string) (code int) {
+	return proctest.Child(role, func(log *slog.Logger, term <-chan os.Signal) error {
+		before := goleak.IgnoreCurrent()
+		return errors.Join(roles[role](log, term), goleak.Find(before))
+	})
+}
 
 func runNATS(log *slog.Logger, term <-chan os.Signal) error {
 	port, err := strconv.Atoi(os.Getenv("CIVITAS_CRASH_PORT"))
@@ -165,7 +128,7 @@ func runNATS(log *slog.Logger, term <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	tellReady()
+	proctest.TellReady()
 	<-term
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -185,7 +148,7 @@ func runServer(log *slog.Logger, term <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	defer ledger.file.Close()
+	defer ledger.Close()
 	typ := genserver.Define("crashtest.Counter",
 		func(*genserver.Context, struct{}) (*counter, error) { return &counter{ledger: ledger}, nil },
 		genserver.HandleCall((*counter).add), genserver.HandleCast((*counter).note))
@@ -194,7 +157,7 @@ func runServer(log *slog.Logger, term <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	tellReady()
+	proctest.TellReady()
 	<-term
 	return n.Stop(context.Background())
 }
@@ -214,7 +177,7 @@ func runCaller(log *slog.Logger, term <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	defer told.file.Close()
+	defer told.Close()
 	l := &link{url: os.Getenv("CIVITAS_CRASH_URL")}
 	n, err := startNode(log, "caller", l)
 	if err != nil {
@@ -234,12 +197,12 @@ func runCaller(log *slog.Logger, term <-chan os.Signal) error {
 				} else {
 					kind, outcome = "cast", cast(to, id, l)
 				}
-				errs[c] = told.write(append([]string{kind, id}, outcome...)...)
+				errs[c] = told.Write(append([]string{kind, id}, outcome...)...)
 				<-time.After(pauses[outcome[0]])
 			}
 		})
 	}
-	tellReady()
+	proctest.TellReady()
 	<-term
 	cancel()
 	wg.Wait()

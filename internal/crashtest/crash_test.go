@@ -222,23 +222,13 @@ func (w *world) judge() {
 	}
 }
 
-// lines are those of all files of a kind, as fields.
+// lines are those of all books of a kind, as fields.
 func (w *world) lines(kind string) (lines [][]string) {
 	w.t.Helper()
-	files, err := filepath.Glob(filepath.Join(w.dir, "*"+kind))
-	if err != nil || len(files) == 0 {
-		w.t.Fatalf("got files %v, %v, want some", files, err)
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			w.t.Fatal(err)
+	proctest.EachLine(w.t, w.dir, kind, func(_ string, fields []string) {
+		if len(fields) >= 2 {
+			lines = append(lines, fields)
 		}
-		for line := range strings.Lines(string(data)) {
-			if fields := strings.Fields(line); len(fields) >= 2 && strings.HasSuffix(line, "\n") {
-				lines = append(lines, fields)
-			}
-		}
-	}
+	})
 	return lines
 }

@@ -27,8 +27,8 @@ type Process struct {
 	log bytes.Buffer
 }
 
-// Ready is the line by which a child says that it is.
-const Ready = "ready"
+// ready is the line by which a child says that it is.
+const ready = "ready"
 
 // Start returns when the child says that it is ready. life is what it's called in
 // errors, env goes to it besides the test's own environment.
@@ -55,7 +55,7 @@ func Start(t *testing.T, life string, env []string) *Process {
 	go func() {
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
-			if lines.Text() == Ready {
+			if lines.Text() == ready {
 				close(up)
 			}
 		}
