@@ -90,19 +90,28 @@ func dial(ctx context.Context, o LinkOptions, nats transport.NATSOptions, replic
 	if err != nil {
 		return nil, err
 	}
-	store, err := cluster.OpenJetStream(ctx, conn, o.Cluster, cluster.JetStreamOptions{Replicas: replicas})
+	link, err := open(ctx, o, conn, replicas)
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
 		return nil, errors.Join(err, conn.Close(ctx))
 	}
-	events, err := cluster.OpenEventLog(conn, o.Cluster, o.Logger)
-	if err != nil {
-		return nil, err // as OpenJetStream would have been
-	}
+	return link, nil
+}
+
+// open makes a Link of a connection, which stays the caller's if that fails.
+func open(ctx context.Context, o LinkOptions, conn *transport.NATS, replicas int) (*Link, error) {
 	links, err := cluster.NATSLinks(conn, o.Cluster)
 	if err != nil {
-		return nil, err // likewise
+		return nil, err
+	}
+	store, err := cluster.OpenJetStream(ctx, conn, o.Cluster, cluster.JetStreamOptions{Replicas: replicas})
+	if err != nil {
+		return nil, err
+	}
+	events, err := cluster.OpenEventLog(conn, o.Cluster, o.Logger)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
 	}
 	return &Link{
 		Conn:   conn,

@@ -65,6 +65,11 @@ func (n *Node) measureCluster() error {
 	if err != nil {
 		return err
 	}
+	dropped, err := meter.Int64ObservableCounter("civitas.cluster.events.dropped", metric.WithUnit("{event}"),
+		metric.WithDescription("events of this node that were not kept, since too many waited or the store was away"))
+	if err != nil {
+		return err
+	}
 	n.takeOvers.Store(&takeOvers{taken, node})
 	refused, err := meter.Int64ObservableCounter("civitas.cluster.messages.refused", metric.WithUnit("{message}"),
 		metric.WithDescription("messages of servers that did not own their cluster-wide names any more"))
@@ -73,9 +78,12 @@ func (n *Node) measureCluster() error {
 	}
 	reg, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		o.ObserveFloat64(closed, n.registry.Gate().Closed().Seconds(), node)
+		if n.link.Events != nil {
+			o.ObserveInt64(dropped, int64(n.link.Events.Dropped()), node) // Never so many.
+		}
 		o.ObserveInt64(refused, int64(n.router.origins.refused.Load()), node) // Never so many.
 		return nil
-	}, closed, refused)
+	}, closed, dropped, refused)
 	if err == nil {
 		n.unmeasure = append(n.unmeasure, reg.Unregister)
 	}

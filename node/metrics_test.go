@@ -26,7 +26,7 @@ func TestConnectionMetrics(t *testing.T) {
 		t.Error("publish of 2 MiB: got nil, want an error")
 	}
 	want := map[string]int64{
-		"civitas.nats.disconnects": 0, "civitas.nats.reconnects": 0,
+		"civitas.cluster.events.dropped": 0, "civitas.nats.disconnects": 0, "civitas.nats.reconnects": 0,
 		"civitas.nats.messages.dropped": 0, "civitas.nats.messages.too_large": 1,
 		"civitas.nats.messages.unsent": 0, "civitas.nats.messages.missing": 0,
 		"civitas.cluster.messages.refused": 0,
