@@ -81,11 +81,18 @@ func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster
 	if last.Incarnation != "" && !r.await(ctx, m, pause) {
 		return nil, silent(m, last)
 	}
+	expected := false // it's a child of the cluster's tree
 	for ; ; pause = min(2*pause, longestPause) {
 		owner, err := r.resolve(ctx, m)
 		switch {
 		case err != nil && ctx.Err() != nil && last.Incarnation != "":
 			return nil, silent(m, last)
+		case errors.Is(err, genserver.ErrNoProcess) && m.Node == "" && (expected || r.registry.Expected(ctx, m.To)):
+			expected = true
+			if !r.await(ctx, m, pause) {
+				return nil, homeless(m)
+			}
+			continue
 		case err != nil:
 			return nil, err
 		}
@@ -126,6 +133,14 @@ func silent(m *genserver.Outgoing, owner cluster.Owner) error {
 	return &genserver.Error{
 		Code: genserver.ErrUnavailable.Code, Server: m.To, Undelivered: true,
 		Text: fmt.Sprintf("its owner on record, node %s (incarnation %s), does not answer for it", owner.Node, owner.Incarnation),
+	}
+}
+
+// homeless is of a child of the cluster's tree that no node has run in time.
+func homeless(m *genserver.Outgoing) error {
+	return &genserver.Error{
+		Code: genserver.ErrUnavailable.Code, Server: m.To, Undelivered: true,
+		Text: "it's a child of the cluster's tree, and no node runs it at the moment",
 	}
 }
 

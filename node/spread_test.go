@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -63,6 +64,41 @@ func TestNodesShareATree(t *testing.T) {
 		n1 = start(t, config("n1", nats, children()...))
 		if got := owners(t, n1, "a", "b"); got["n2"] != 2 {
 			t.Errorf("after n1 is back: got %v, want both on n2 still", got)
+		}
+	})
+}
+
+// A call to a child of the cluster's tree that no node runs at the moment waits for
+// one to run it; one that was stopped is none of those, nor is a name nobody knows.
+func TestCallsWaitForAChildThatMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := node.NewMemory()
+		child := public("a", hooks{})
+		child.Placement.Labels = map[string]string{"role": "worker"}
+		cfg := config("n1", m, child)
+		cfg.Labels = map[string]string{"role": "worker"}
+		n1, n2 := start(t, cfg), start(t, config("n2", m))
+		get(t, n2.Ref("a"))
+		stop(t, n1)
+		waiting := callAsync(n2.Ref("a"), Get{}, genserver.WithTimeout(time.Minute))
+		_, err := genserver.Call(t.Context(), n2.Ref("a"), Get{}, genserver.WithTimeout(time.Second))
+		if !errors.Is(err, genserver.ErrTimeout) && !errors.Is(err, genserver.ErrUnavailable) || !genserver.NotDelivered(err) {
+			t.Errorf("call within a second: got %v, want an error that says it was not delivered", err)
+		}
+		cfg.Name = "n3"
+		n3 := start(t, cfg)
+		noErr(t, "the call that waited", receive(t, "the call that waited", waiting))
+
+		began := time.Now()
+		_, err = genserver.Call(t.Context(), n2.Ref("nobody"), Get{})
+		if took := time.Since(began); !errors.Is(err, genserver.ErrNoProcess) || took > time.Second {
+			t.Errorf("call of nobody: got %v after %v, want ErrNoProcess at once", err, took)
+		}
+		_, err = genserver.Call(t.Context(), n3.Ref(node.AdminName), node.StopServer{Name: "a"})
+		noErr(t, "stop of a", err)
+		_, err = genserver.Call(t.Context(), n2.Ref("a"), Get{})
+		if !errors.Is(err, genserver.ErrNoProcess) {
+			t.Errorf("call of a child that was stopped: got %v, want ErrNoProcess", err)
 		}
 	})
 }

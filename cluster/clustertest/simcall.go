@@ -127,7 +127,7 @@ func (s *sim) checkHistory() {
 		for i, op := range fill(known, unknown) {
 			ops = append(ops, porcupine.Operation{ClientId: i, Call: int64(op.began), Output: op.count, Return: int64(op.over)})
 		}
-		switch porcupine.CheckOperationsTimeout(counter, ops, time.Second) {
+		switch porcupine.CheckOperationsTimeout(counter, ops, patience) {
 		case porcupine.Illegal:
 			s.violate("the calls of %s are not linearizable: %d of them", name, len(ops))
 		case porcupine.Unknown:

@@ -103,7 +103,9 @@ func (w *world) judge(f fault) row {
 			w.t.Errorf("call %s ran twice", s.id)
 		}
 	}
+	told := map[string]int{}
 	for id, c := range calls {
+		told[c.outcome+" "+c.code]++
 		switch {
 		case c.outcome == replied && ran[id] == 0:
 			r.lost++
@@ -124,6 +126,7 @@ func (w *world) judge(f fault) row {
 			r.unknown++
 		}
 	}
+	w.t.Logf("callers were told %v", told)
 	for _, a := range w.tries {
 		if f.moves {
 			r.served = append(r.served, a.served)
