@@ -3,14 +3,9 @@ package cluster
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/civitas-go/civitas/internal/name"
 	"github.com/civitas-go/civitas/transport"
@@ -44,7 +39,11 @@ func ReadOwner(ctx context.Context, conn *transport.NATS, cluster, server string
 	if err != nil {
 		return Ownership{}, fmt.Errorf("read %s: %w", ownerKey(server), err)
 	}
-	return s.readOwner(ctx, server)
+	e, err := s.Get(ctx, ownerKey(server))
+	if err != nil {
+		return Ownership{}, err
+	}
+	return ownershipIn(e)
 }
 
 // ReadOwners reads who has which cluster-wide names, in the order of these, for
@@ -58,64 +57,26 @@ func ReadOwners(ctx context.Context, conn *transport.NATS, cluster string) ([]Ow
 	if err != nil {
 		return nil, fmt.Errorf("read the owners of cluster %s: %w", cluster, err)
 	}
-	names, err := s.names(ctx, KindOwner)
+	entries, err := s.List(ctx, KindOwner)
 	if err != nil {
 		return nil, fmt.Errorf("read the owners of cluster %s: %w", cluster, err)
 	}
-	const atOnce = 16
-	var (
-		wg    sync.WaitGroup
-		slots = make(chan struct{}, atOnce)
-		all   = make([]Ownership, len(names))
-		errs  = make([]error, len(names))
-	)
-	for i, server := range names {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			if all[i], errs[i] = s.readOwner(ctx, server); errors.Is(errs[i], ErrNotFound) {
-				errs[i] = nil // it was released just now
-			}
-		})
-	}
-	wg.Wait()
-	for _, err := range errs {
+	all := make([]Ownership, 0, len(entries))
+	for _, e := range entries {
+		o, err := ownershipIn(e)
 		if err != nil {
 			return nil, err
 		}
+		all = append(all, o)
 	}
-	all = slices.DeleteFunc(all, func(o Ownership) bool { return o.Incarnation == "" })
 	slices.SortFunc(all, func(a, b Ownership) int { return cmp.Compare(a.Server, b.Server) })
 	return all, nil
 }
 
-func (s *jetStreamStore) readOwner(ctx context.Context, server string) (Ownership, error) {
-	k := ownerKey(server)
-	e, err := s.Get(ctx, k)
-	if err != nil {
-		return Ownership{}, err
-	}
+func ownershipIn(e Entry) (Ownership, error) {
 	rec, err := DecodeOwner(e.Value)
 	if err != nil {
-		return Ownership{}, fmt.Errorf("read %s: %w", k, err)
+		return Ownership{}, fmt.Errorf("read %s: %w", e.Key, err)
 	}
-	return Ownership{Server: server, Node: rec.Node, Incarnation: rec.Incarnation, Epoch: e.Seq, Since: rec.Since}, nil
-}
-
-// names are those of the records of one kind, deleted ones among them.
-func (s *jetStreamStore) names(ctx context.Context, kind Kind) ([]string, error) {
-	stream, err := s.stream(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, explain(err, s.conn.Conn()))
-	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(s.layout.Record(string(kind), ">")))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, explain(err, s.conn.Conn()))
-	}
-	prefix := s.layout.record(Key{Kind: kind}) + "."
-	names := make([]string, 0, len(info.State.Subjects))
-	for subject := range info.State.Subjects {
-		names = append(names, strings.TrimPrefix(subject, prefix))
-	}
-	return names, nil
+	return Ownership{Server: e.Key.Name, Node: rec.Node, Incarnation: rec.Incarnation, Epoch: e.Seq, Since: rec.Since}, nil
 }
