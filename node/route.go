@@ -34,6 +34,7 @@ type router struct {
 	peers     peers
 	overloads overloads
 	origins   origins
+	moving    moving
 
 	monitors monitors
 	life     context.Context //nolint:containedctx // ends what runs in the background
@@ -81,14 +82,13 @@ func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster
 	if last.Incarnation != "" && !r.await(ctx, m, pause) {
 		return nil, silent(m, last)
 	}
-	expected := false // it's a child of the cluster's tree
+	var since time.Time // there was no owner, of a child of the cluster's tree
 	for ; ; pause = min(2*pause, longestPause) {
 		owner, err := r.resolve(ctx, m)
 		switch {
 		case err != nil && ctx.Err() != nil && last.Incarnation != "":
 			return nil, silent(m, last)
-		case errors.Is(err, genserver.ErrNoProcess) && m.Node == "" && (expected || r.registry.Expected(ctx, m.To)):
-			expected = true
+		case errors.Is(err, genserver.ErrNoProcess) && m.Node == "" && r.mayCome(ctx, m.To, &since):
 			if !r.await(ctx, m, pause) {
 				return nil, homeless(m)
 			}
@@ -96,6 +96,7 @@ func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster
 		case err != nil:
 			return nil, err
 		}
+		r.moving.came(m.To)
 		body, err := send(owner)
 		if err == nil || !strayed(err) {
 			return body, named(err, m.To)

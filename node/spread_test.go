@@ -68,8 +68,8 @@ func TestNodesShareATree(t *testing.T) {
 	})
 }
 
-// A call to a child of the cluster's tree that no node runs at the moment waits for
-// one to run it; one that was stopped is none of those, nor is a name nobody knows.
+// A call to a child of the cluster's tree that moves waits for its next owner, and
+// not for long if there is none; one that was stopped does not move, nor does a name that nobody knows.
 func TestCallsWaitForAChildThatMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := node.NewMemory()
@@ -85,10 +85,26 @@ func TestCallsWaitForAChildThatMoves(t *testing.T) {
 		if !errors.Is(err, genserver.ErrTimeout) && !errors.Is(err, genserver.ErrUnavailable) || !genserver.NotDelivered(err) {
 			t.Errorf("call within a second: got %v, want an error that says it was not delivered", err)
 		}
+		vain := func(want time.Duration) {
+			t.Helper()
+			began := time.Now()
+			_, err := genserver.Call(t.Context(), n2.Ref("a"), Get{}, genserver.WithTimeout(time.Hour))
+			if took := time.Since(began); !errors.Is(err, genserver.ErrNoProcess) || took > want+time.Second || took < want {
+				t.Errorf("call without an owner: got %v after %v, want ErrNoProcess after %v", err, took, want)
+			}
+		}
 		cfg.Name = "n3"
 		n3 := start(t, cfg)
 		noErr(t, "the call that waited", receive(t, "the call that waited", waiting))
 
+		stop(t, n3)
+		vain(3 * time.Second)
+		vain(0)
+		n3 = start(t, cfg)
+		get(t, n2.Ref("a"))
+		stop(t, n3)
+		vain(3 * time.Second) // it had an owner since
+		n3 = start(t, cfg)
 		began := time.Now()
 		_, err = genserver.Call(t.Context(), n2.Ref("nobody"), Get{})
 		if took := time.Since(began); !errors.Is(err, genserver.ErrNoProcess) || took > time.Second {
