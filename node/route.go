@@ -49,6 +49,8 @@ const settledName = "_settled"
 const (
 	firstPause   = 2 * time.Millisecond
 	longestPause = 250 * time.Millisecond
+	// lastAttempt is what an attempt may take.
+	lastAttempt = 50 * time.Millisecond
 )
 
 // Request sends a call to the incarnation that has the name. While the one on
@@ -112,8 +114,12 @@ func (r *router) search(ctx context.Context, m *genserver.Outgoing, last cluster
 }
 
 // await waits until another attempt may go another way, a pause at most. It reports
-// false if ctx ended first.
+// false if ctx ended first. One that would come just before the deadline is made only for
+// a new owner: cut off by the deadline, it would leave open what became of the call.
 func (r *router) await(ctx context.Context, m *genserver.Outgoing, pause time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < pause+lastAttempt {
+		pause = time.Until(deadline) + lastAttempt
+	}
 	if m.Node == "" {
 		return r.registry.AwaitChange(ctx, m.To, pause) == nil
 	}
