@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/internal/proctest"
 )
 
@@ -28,18 +29,27 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// fault is what happens to the owner of the watched name, or to NATS, in a try.
+// fault is what happens to a node, or to NATS, in a try.
 type fault struct {
 	name    string
 	servers int  // NATS servers
 	events  bool // they tell disconnect events
-	// moves: the watched name gets another owner.
-	moves bool
-	// within is how long it may be without one, at most; wide, for busy machines.
+	// victim is the node that is broken, and loses what it owns; nil for none.
+	victim func(w *world, owned map[string]cluster.Ownership) string
+	// within is how long what it owned may be without an owner, at most; wide, for
+	// busy machines.
 	within time.Duration
-	tries  int // of a full run
-	do     func(w *world, owner *member) (heal func())
+	// amid: the victim is in the middle of a handler, and goes on with it later.
+	amid  bool
+	tries int // of a full run
+	do    func(w *world, victim *member) (heal func())
 }
+
+func ownerOf(name string) func(*world, map[string]cluster.Ownership) string {
+	return func(_ *world, owned map[string]cluster.Ownership) string { return owned[name].Node }
+}
+
+func coordinator(w *world, _ map[string]cluster.Ownership) string { return w.coordinator() }
 
 func freeze(d time.Duration) func(*world, *member) func() {
 	return func(w *world, owner *member) func() {
@@ -66,21 +76,21 @@ func cut(w *world, owner *member) func() {
 }
 
 var faults = []fault{
-	{"the owner is killed", 1, true, true, 10 * time.Second, 20, kill},
-	{"the owner stands still for 5 s", 1, true, true, 15 * time.Second, 5, freeze(5 * time.Second)},
-	{"the owner's packets are dropped", 1, true, true, 15 * time.Second, 5, cut},
-	{"the owner stands still for 14 s", 1, true, true, 15 * time.Second, 3, freeze(14 * time.Second)},
-	{"the owner stands still for 30 s", 1, true, true, 15 * time.Second, 2, freeze(30 * time.Second)},
-	{"the owner is killed, without events", 1, false, true, 40 * time.Second, 3, kill},
-	{"NATS is away for 60 s", 1, true, false, 0, 1, func(w *world, _ *member) func() {
+	{"the owner is killed", 1, true, ownerOf(watched), 10 * time.Second, false, 20, kill},
+	{"the owner stands still for 5 s", 1, true, ownerOf(scribe), 15 * time.Second, true, 5, freeze(5 * time.Second)},
+	{"the owner's packets are dropped", 1, true, ownerOf(watched), 15 * time.Second, false, 5, cut},
+	{"the owner stands still for 14 s", 1, true, ownerOf(scribe), 15 * time.Second, true, 3, freeze(14 * time.Second)},
+	{"the owner stands still for 30 s", 1, true, ownerOf(scribe), 15 * time.Second, true, 2, freeze(30 * time.Second)},
+	{"the owner is killed, without events", 1, false, ownerOf(watched), 40 * time.Second, false, 3, kill},
+	{"NATS is away for 60 s", 1, true, nil, 0, false, 1, func(w *world, _ *member) func() {
 		w.stopServer(0)
 		return func() {
 			w.until(w.broken + time.Minute)
 			w.startServer(0)
 		}
 	}},
-	{"the owner is killed, of three NATS servers", 3, true, true, 20 * time.Second, 5, kill},
-	{"the records' NATS server of three is killed", 3, true, false, 0, 10, func(w *world, _ *member) func() {
+	{"the owner is killed, of three NATS servers", 3, true, ownerOf(watched), 20 * time.Second, false, 5, kill},
+	{"the records' NATS server of three is killed", 3, true, nil, 0, false, 10, func(w *world, _ *member) func() {
 		i := w.leader()
 		w.killServer(i)
 		return func() {
@@ -88,6 +98,8 @@ var faults = []fault{
 			w.startServer(i)
 		}
 	}},
+	{"the coordinator is killed", 1, true, coordinator, 10 * time.Second, false, 10, kill},
+	{"the coordinator is killed, of three NATS servers", 3, true, coordinator, 20 * time.Second, false, 10, kill},
 }
 
 // TestChaos runs with CIVITAS_CHAOS=1: all faults, as often as they say, or with

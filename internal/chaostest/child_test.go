@@ -22,14 +22,24 @@ import (
 )
 
 const (
-	roleVar = "CIVITAS_CHAOS_ROLE"
+	roleVar   = "CIVITAS_CHAOS_ROLE"
+	lifeVar   = "CIVITAS_CHAOS_LIFE"
+	urlsVar   = "CIVITAS_CHAOS_URLS"
+	bringsVar = "CIVITAS_CHAOS_BRINGS" // the names that a member has in its tree
 	// A ledger has what handlers started, outcomes what became of calls.
 	ledgers  = ".ledger"
 	outcomes = ".outcomes"
 )
 
-// others are names that nobody breaks on purpose.
+const (
+	watched = "limiter" // the name that is called most
+	scribe  = "scribe"  // a name that is nearly always amid a handler, which ends with a write
+)
+
+// others are names that are called now and then.
 var others = []string{"a", "b", "c", "d", "e"}
+
+var names = append([]string{watched, scribe}, others...)
 
 // roles are what a child can be, until SIGTERM.
 var roles = map[string]func(*slog.Logger, <-chan os.Signal) error{"nats": runNATS, "member": runMember}
@@ -55,12 +65,14 @@ func runNATS(_ *slog.Logger, term <-chan os.Signal) error {
 	return nil
 }
 
+var auth = transport.Auth{User: user, Password: user}
+
 // book is a proctest.Book whose writer ends if it can't write: what follows would be
 // a lie.
 type book struct{ *proctest.Book }
 
 func openBook(kind string) (book, error) {
-	b, err := proctest.OpenBook(os.Getenv("CIVITAS_CHAOS_DIR"), os.Getenv("CIVITAS_CHAOS_LIFE"), kind)
+	b, err := proctest.OpenBook(os.Getenv("CIVITAS_CHAOS_DIR"), os.Getenv(lifeVar), kind)
 	return book{b}, err
 }
 
@@ -68,33 +80,6 @@ func (b book) write(format string, args ...any) {
 	if err := b.Write(fmt.Sprintf(format, args...)); err != nil {
 		panic(err)
 	}
-}
-
-type (
-	// Count is a call that must run once at most.
-	Count struct {
-		genserver.Returns[Counted]
-		ID string `json:"id"`
-	}
-	Counted struct {
-		ID string `json:"id"`
-	}
-)
-
-func (Count) Op() string { return "count" }
-
-type counter struct{ ledger book }
-
-func counterType(ledger book) *genserver.TypeOf[struct{}] {
-	return genserver.Define("chaostest.Counter",
-		func(ctx *genserver.Context, _ struct{}) (*counter, error) {
-			ledger.write("init %d %s %d -", now(), ctx.Self().Name(), ctx.Epoch())
-			return &counter{ledger}, nil
-		},
-		genserver.HandleCall(func(c *counter, ctx *genserver.Context, m Count) (Counted, error) {
-			c.ledger.write("start %d %s %d %s", now(), ctx.Self().Name(), ctx.Epoch(), m.ID)
-			return Counted{m.ID}, nil
-		}))
 }
 
 func runMember(log *slog.Logger, term <-chan os.Signal) error {
@@ -106,18 +91,28 @@ func runMember(log *slog.Logger, term <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	counters := counterType(ledger)
-	tree := supervisor.Spec{}
-	for _, name := range append([]string{watched}, others...) {
-		tree.Children = append(tree.Children, supervisor.Child{Name: name, Run: counters.With(struct{}{}), Scope: supervisor.Cluster})
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Second)
 	defer cancel()
-	n, err := node.Start(ctx, node.Config{
-		Name: os.Getenv("CIVITAS_CHAOS_NAME"), Logger: log, Tree: tree, StopTimeout: 20 * time.Second,
-		NATS:     node.NATS{URL: os.Getenv("CIVITAS_CHAOS_URLS"), Auth: transport.Auth{User: user, Password: user}},
+	conn, err := transport.DialNATS(ctx, transport.NATSOptions{URL: os.Getenv(urlsVar), Auth: auth})
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.Background())
+	counters, scribes := counterType(ledger), scribeType(ledger, conn)
+	config := node.Config{
+		Name: os.Getenv("CIVITAS_CHAOS_NAME"), Logger: log, StopTimeout: 20 * time.Second,
+		NATS:     node.NATS{URL: os.Getenv(urlsVar), Auth: auth},
 		Failover: node.Failover(os.Getenv("CIVITAS_CHAOS_FAILOVER")),
-	})
+		Types:    []genserver.Type{counters, scribes},
+	}
+	for _, name := range strings.Fields(os.Getenv(bringsVar)) {
+		child := supervisor.Child{Name: name, Run: counters.With(struct{}{}), Scope: supervisor.Cluster}
+		if name == scribe {
+			child.Run = scribes.With(struct{}{})
+		}
+		config.Tree.Children = append(config.Tree.Children, child)
+	}
+	n, err := node.Start(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -126,7 +121,12 @@ func runMember(log *slog.Logger, term <-chan os.Signal) error {
 	go func() { ended <- n.Run(context.Background()) }()
 	calling, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	wg.Go(func() { keepCalling(calling, n, told) })
+	c := caller{n, told, os.Getenv(lifeVar)}
+	wg.Go(func() {
+		c.awaitNames(calling)
+		wg.Go(func() { c.keepWriting(calling) })
+		c.keepCalling(calling)
+	})
 	select {
 	case <-term:
 	case err = <-ended: // it was declared dead
@@ -136,16 +136,35 @@ func runMember(log *slog.Logger, term <-chan os.Signal) error {
 	return errors.Join(err, n.Stop(context.Background()))
 }
 
-// Each member calls the watched name so often, and the others now and then.
+// caller is a member's load.
+type caller struct {
+	n    *node.Node
+	told book
+	life string
+}
+
+// Each member calls the watched name so often, and the others in turn.
 const (
 	callEvery  = 3 * time.Millisecond // 333 a second and node
-	otherEvery = 20
+	otherEvery = 4
 	callLimit  = 10 * time.Minute // longer than anything here
 	inFlight   = 20000
 )
 
+// awaitNames waits until somebody has brought all names.
+func (c caller) awaitNames(ctx context.Context) {
+	for _, name := range names {
+		for ctx.Err() == nil {
+			_, err := genserver.Call(ctx, c.n.Ref(name), genserver.Map{"type": "are you there"}) // which it does not know
+			if !errors.Is(err, genserver.ErrNoProcess) {
+				break
+			}
+		}
+	}
+}
+
 // keepCalling begins a call every so often, whatever becomes of those before.
-func keepCalling(ctx context.Context, n *node.Node, told book) {
+func (c caller) keepCalling(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	slots := make(chan struct{}, inFlight)
@@ -157,31 +176,48 @@ func keepCalling(ctx context.Context, n *node.Node, told book) {
 			return
 		case <-ticker.C:
 		}
-		name := watched
-		if i%otherEvery == 0 {
-			name = others[i/otherEvery%len(others)]
-		}
-		id := fmt.Sprintf("%s.%d", os.Getenv("CIVITAS_CHAOS_LIFE"), i)
 		slots <- struct{}{}
+		begin := func(name string) {
+			wg.Go(func() { c.call(ctx, name, fmt.Sprintf("%s.%s%d", c.life, name, i)) })
+		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			began := now()
-			told.write("begun %d 0 %s %s - -", began, name, id)
-			_, err := genserver.Call(ctx, n.Ref(name), Count{ID: id}, genserver.WithTimeout(callLimit))
-			if ctx.Err() != nil {
-				told.write("ended %d %d %s %s stopped -", began, now(), name, id)
-				return
-			}
-			outcome, code := verdict(err)
-			told.write("ended %d %d %s %s %s %s", began, now(), name, id, outcome, code)
+			c.call(ctx, watched, fmt.Sprintf("%s.%d", c.life, i))
 		})
+		if i%otherEvery == 0 {
+			begin(others[i/otherEvery%len(others)])
+		}
 	}
+}
+
+// keepWriting has the scribe write all the time.
+func (c caller) keepWriting(ctx context.Context) {
+	for i := 0; ctx.Err() == nil; i++ {
+		c.call(ctx, scribe, fmt.Sprintf("%s.w%d", c.life, i))
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (c caller) call(ctx context.Context, name, id string) {
+	began := now()
+	c.told.write("begun %d 0 %s %s - - 0", began, name, id)
+	r, err := genserver.Call(ctx, c.n.Ref(name), Count{ID: id}, genserver.WithTimeout(callLimit))
+	if ctx.Err() != nil {
+		c.told.write("ended %d %d %s %s %s - 0", began, now(), name, id, stopped)
+		return
+	}
+	outcome, code := verdict(err)
+	c.told.write("ended %d %d %s %s %s %s %d", began, now(), name, id, outcome, code, r.Epoch)
 }
 
 const (
 	replied     = "replied"
 	undelivered = "undelivered"
 	unknown     = "unknown"
+	stopped     = "stopped" // the caller
 )
 
 func verdict(err error) (outcome, code string) {

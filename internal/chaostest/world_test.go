@@ -24,9 +24,8 @@ import (
 )
 
 const (
-	watched = "limiter" // the name whose owner is broken
-	nodes   = 3
-	user    = "app"
+	nodes = 3
+	user  = "app"
 )
 
 // world is the processes of one run, and the files that they write.
@@ -37,15 +36,18 @@ type world struct {
 	servers []*natsServer
 	members []*member
 	lives   int
-	broken  time.Duration // when the last fault was
+	tail    *proctest.Tail // of the ledgers
+	ledger  []start        // what was read of them
+	broken  time.Duration  // when the last fault was
 	tries   []attempt
 }
 
 // attempt is one try, by the host's monotonic clock.
 type attempt struct {
 	broken, healed time.Duration
-	owner          cluster.Ownership
-	served         time.Duration // again, after broken
+	victim         string                       // the node that was broken; "" for none
+	owned          map[string]cluster.Ownership // before
+	served         time.Duration                // all that the victim had, after broken
 }
 
 type natsServer struct {
@@ -69,6 +71,7 @@ func (m *member) hold(on bool) {
 
 func newWorld(t *testing.T, f fault) *world {
 	w := &world{t: t, fault: f, dir: t.TempDir()}
+	w.tail = proctest.NewTail(w.dir, ledgers)
 	for range f.servers {
 		w.servers = append(w.servers, &natsServer{ports: [2]int{proctest.FreePort(t), proctest.FreePort(t)}})
 	}
@@ -83,16 +86,14 @@ func newWorld(t *testing.T, f fault) *world {
 		}
 		w.members = append(w.members, m)
 	}
-	for _, m := range w.members {
-		w.startMember(m)
-	}
+	w.startMembers(names)
 	return w
 }
 
 func (w *world) start(role string, env ...string) *proctest.Process {
 	w.lives++
 	life := fmt.Sprintf("%s-%02d", role, w.lives)
-	return proctest.Start(w.t, life, append(env, roleVar+"="+role, "CIVITAS_CHAOS_DIR="+w.dir, "CIVITAS_CHAOS_LIFE="+life))
+	return proctest.Start(w.t, life, append(env, roleVar+"="+role, "CIVITAS_CHAOS_DIR="+w.dir, lifeVar+"="+life))
 }
 
 func (w *world) startServer(i int) {
@@ -120,12 +121,24 @@ func (w *world) killServer(i int) {
 	_ = w.servers[i].process.Await(w.t)
 }
 
-func (w *world) startMember(m *member) {
+// startMembers has the last one bring the names, which go to all of them.
+func (w *world) startMembers(names []string) {
+	for i, m := range w.members {
+		if i == len(w.members)-1 {
+			<-time.After(2 * time.Second) // until the leader has heard of the others
+			w.startMember(m, names...)
+			return
+		}
+		w.startMember(m)
+	}
+}
+
+func (w *world) startMember(m *member, brings ...string) {
 	var urls []string
 	for _, l := range m.links {
 		urls = append(urls, l.url())
 	}
-	m.process = w.start("member", "CIVITAS_CHAOS_NAME="+m.name, "CIVITAS_CHAOS_URLS="+strings.Join(urls, ","))
+	m.process = w.start("member", "CIVITAS_CHAOS_NAME="+m.name, urlsVar+"="+strings.Join(urls, ","), bringsVar+"="+strings.Join(brings, " "))
 }
 
 // revive starts a member anew if its process has ended, or is about to because
@@ -153,7 +166,7 @@ func (w *world) conn(ctx context.Context) *transport.NATS {
 		urls = append(urls, "nats://127.0.0.1:"+strconv.Itoa(s.ports[0]))
 	}
 	conn, err := transport.DialNATS(ctx, transport.NATSOptions{
-		URL: strings.Join(urls, ","), Auth: transport.Auth{User: user, Password: user},
+		URL: strings.Join(urls, ","), Auth: auth,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -161,92 +174,147 @@ func (w *world) conn(ctx context.Context) *transport.NATS {
 	return conn
 }
 
-// owner is the watched name's, once there is one that lives and serves.
-func (w *world) owner() (o cluster.Ownership, m *member) {
+// read reads something of the records, until it is done, or fails after a minute.
+func (w *world) read(what string, done func(ctx context.Context, conn *transport.NATS) bool) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	conn := w.conn(ctx)
 	defer conn.Close(context.WithoutCancel(ctx))
-	for {
-		o, err := cluster.ReadOwner(ctx, conn, node.DefaultCluster, watched)
-		if err == nil {
-			i := slices.IndexFunc(w.members, func(m *member) bool { return m.name == o.Node })
-			if i >= 0 && w.startsSince(now()-500*time.Millisecond, o.Epoch) > 0 {
-				return o, w.members[i]
-			}
-		}
+	for !done(ctx, conn) {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			w.t.Fatalf("nobody serves %s: owner %+v, error %v\n%s", watched, o, err, w.said())
+			w.t.Fatalf("%s is not known\n%s", what, w.said())
 		}
 	}
 }
 
-// leader is the server that leads the records' stream.
-func (w *world) leader() int {
+// owners are those of all names, once each has one that lives and serves.
+func (w *world) owners() (owned map[string]cluster.Ownership) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
-	defer cancel()
-	conn := w.conn(ctx)
-	defer conn.Close(context.WithoutCancel(ctx))
-	js, err := jetstream.New(conn.Conn())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for ctx.Err() == nil {
-		stream, err := js.Stream(ctx, "CIVITAS_"+node.DefaultCluster)
-		if err == nil && stream.CachedInfo().Cluster != nil {
-			if i, err := strconv.Atoi(strings.TrimPrefix(stream.CachedInfo().Cluster.Leader, "s")); err == nil {
-				return i - 1
+	w.read("who serves "+strings.Join(names, ", "), func(ctx context.Context, conn *transport.NATS) bool {
+		all, err := cluster.ReadOwners(ctx, conn, node.DefaultCluster)
+		owned = map[string]cluster.Ownership{}
+		served := w.servedSince(now() - time.Second)
+		for _, o := range all {
+			if served[o.Server] == o.Epoch {
+				owned[o.Server] = o
 			}
 		}
-		<-time.After(100 * time.Millisecond)
+		return err == nil && len(owned) == len(names)
+	})
+	return owned
+}
+
+func (w *world) member(name string) *member {
+	w.t.Helper()
+	i := slices.IndexFunc(w.members, func(m *member) bool { return m.name == name })
+	if i < 0 {
+		w.t.Fatalf("got node %q, want one of ours", name)
 	}
-	w.t.Fatal("the records have no leader")
-	return 0
+	return w.members[i]
+}
+
+// coordinator is the node that leads the cluster.
+func (w *world) coordinator() (name string) {
+	w.t.Helper()
+	w.read("who leads the cluster", func(ctx context.Context, conn *transport.NATS) bool {
+		js, err := jetstream.New(conn.Conn())
+		if err != nil {
+			return false
+		}
+		stream, err := js.Stream(ctx, records)
+		if err != nil {
+			return false
+		}
+		m, err := stream.GetLastMsgForSubject(ctx, "civitas."+node.DefaultCluster+".js.lead")
+		if err != nil {
+			return false
+		}
+		lead, err := cluster.DecodeLead(m.Data)
+		name = lead.Node
+		return err == nil
+	})
+	return name
+}
+
+// records is the stream that has them.
+const records = "CIVITAS_" + node.DefaultCluster
+
+// leader is the NATS server that leads the records' stream.
+func (w *world) leader() (i int) {
+	w.t.Helper()
+	w.read("the leader of the records", func(ctx context.Context, conn *transport.NATS) bool {
+		js, err := jetstream.New(conn.Conn())
+		if err != nil {
+			return false
+		}
+		stream, err := js.Stream(ctx, records)
+		if err != nil || stream.CachedInfo().Cluster == nil {
+			return false
+		}
+		i, err = strconv.Atoi(strings.TrimPrefix(stream.CachedInfo().Cluster.Leader, "s"))
+		return err == nil
+	})
+	return i - 1
 }
 
 // settle waits until the cluster is at rest: everything is served, for some seconds.
 func (w *world) settle() {
 	w.t.Helper()
-	w.owner()
+	w.owners()
 	<-time.After(4 * time.Second)
-	w.owner()
+	w.owners()
 }
 
 // try breaks the cluster once, and mends it.
 func (w *world) try(f fault) {
 	w.t.Helper()
-	o, m := w.owner()
-	a := attempt{owner: o}
+	a := attempt{owned: w.owners()}
+	var m *member
+	if f.victim != nil {
+		a.victim = f.victim(w, a.owned)
+		m = w.member(a.victim)
+	}
 	w.broken = now()
 	a.broken = w.broken
 	heal := f.do(w, m)
-	if f.moves {
-		a.served = w.served(f, o)
+	if m != nil {
+		a.served = w.servedAgain(f, a)
 	}
 	heal()
 	w.settle()
 	a.healed = now()
 	w.tries = append(w.tries, a)
-	if f.moves {
+	if m != nil {
 		w.t.Logf("try %d: %s: served again after %v", len(w.tries), f.name, a.served.Round(time.Millisecond))
 	}
 }
 
-// served waits for the first handler of a later epoch, and is how long that took.
-func (w *world) served(f fault, o cluster.Ownership) time.Duration {
+// servedAgain waits until all that the victim had is served in later epochs, and is
+// how long that took.
+func (w *world) servedAgain(f fault, a attempt) (took time.Duration) {
 	w.t.Helper()
 	for {
-		for _, s := range w.starts() {
-			if s.name == watched && s.epoch > o.Epoch {
-				return s.at - w.broken
+		left := map[string]cluster.Ownership{}
+		for name, o := range a.owned {
+			if o.Node == a.victim {
+				left[name] = o
 			}
 		}
+		took = 0
+		for _, s := range w.starts() {
+			if o, ok := left[s.name]; ok && s.kind == handled && s.epoch > o.Epoch {
+				delete(left, s.name)
+				took = max(took, s.at-a.broken)
+			}
+		}
+		if len(left) == 0 {
+			return took
+		}
 		if now() > w.broken+f.within+time.Minute {
-			w.t.Fatalf("nobody serves %s after %s\n%s", watched, f.name, w.said())
+			w.t.Fatalf("nobody serves %v after %s\n%s", left, f.name, w.said())
 		}
 		<-time.After(50 * time.Millisecond)
 	}

@@ -3,6 +3,8 @@
 package proctest
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,20 +41,53 @@ func (b *Book) Close() error { return b.file.Close() }
 // half a line, which is left out.
 func EachLine(t *testing.T, dir, kind string, fn func(life string, fields []string)) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*"+kind))
+	NewTail(dir, kind).Each(t, fn)
+}
+
+// Tail reads the books of a kind in a directory as they grow.
+type Tail struct {
+	pattern, kind string
+	read          map[string]int64 // of each file, in bytes
+}
+
+// NewTail begins at the beginning of all books.
+func NewTail(dir, kind string) *Tail {
+	return &Tail{filepath.Join(dir, "*"+kind), kind, map[string]int64{}}
+}
+
+// Each calls fn with the fields of each whole line that is new, book by book.
+func (r *Tail) Each(t *testing.T, fn func(life string, fields []string)) {
+	t.Helper()
+	files, err := filepath.Glob(r.pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatalf("got files %v, %v, want some", files, err)
 	}
 	for _, file := range files {
-		data, err := os.ReadFile(file)
+		data, err := readFrom(file, r.read[file])
 		if err != nil {
 			t.Fatal(err)
 		}
-		life := strings.TrimSuffix(filepath.Base(file), kind)
-		for line := range strings.Lines(string(data)) {
-			if fields := strings.Fields(line); len(fields) > 0 && strings.HasSuffix(line, "\n") {
+		life := strings.TrimSuffix(filepath.Base(file), r.kind)
+		for line := range bytes.Lines(data) {
+			if !bytes.HasSuffix(line, []byte("\n")) {
+				break
+			}
+			r.read[file] += int64(len(line))
+			if fields := strings.Fields(string(line)); len(fields) > 0 {
 				fn(life, fields)
 			}
 		}
 	}
+}
+
+func readFrom(file string, offset int64) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(f)
 }
