@@ -125,6 +125,7 @@ func TestChaos(t *testing.T) {
 // run breaks the same thing again and again.
 func run(t *testing.T, f fault) row {
 	w := newWorld(t, f)
+	w.startMembers(names)
 	w.settle()
 	for range f.tries {
 		w.try(f)

@@ -42,7 +42,9 @@ var others = []string{"a", "b", "c", "d", "e"}
 var names = append([]string{watched, scribe}, others...)
 
 // roles are what a child can be, until SIGTERM.
-var roles = map[string]func(*slog.Logger, <-chan os.Signal) error{"nats": runNATS, "member": runMember}
+var roles = map[string]func(*slog.Logger, <-chan os.Signal) error{
+	"nats": runNATS, "member": runMember, "host": runHost,
+}
 
 func runNATS(_ *slog.Logger, term <-chan os.Signal) error {
 	opts, err := server.ProcessConfigFile(os.Getenv("CIVITAS_CHAOS_CONFIG"))
@@ -82,12 +84,23 @@ func (b book) write(format string, args ...any) {
 	}
 }
 
+// runMember is a node that calls all the time.
 func runMember(log *slog.Logger, term <-chan os.Signal) error {
-	ledger, err := openBook(ledgers)
+	told, err := openBook(outcomes)
 	if err != nil {
 		return err
 	}
-	told, err := openBook(outcomes)
+	return runNode(log, term, caller{told, os.Getenv(lifeVar)}.callAll)
+}
+
+// runHost is a node that only serves.
+func runHost(log *slog.Logger, term <-chan os.Signal) error {
+	return runNode(log, term, func(context.Context, *node.Node) {})
+}
+
+// runNode is a node, until SIGTERM or until it is declared dead; use ends when its ctx does.
+func runNode(log *slog.Logger, term <-chan os.Signal, use func(context.Context, *node.Node)) error {
+	ledger, err := openBook(ledgers)
 	if err != nil {
 		return err
 	}
@@ -98,7 +111,26 @@ func runMember(log *slog.Logger, term <-chan os.Signal) error {
 		return err
 	}
 	defer conn.Close(context.Background())
-	counters, scribes := counterType(ledger), scribeType(ledger, conn)
+	n, err := node.Start(ctx, nodeConfig(log, counterType(ledger), scribeType(ledger, conn)))
+	if err != nil {
+		return err
+	}
+	proctest.TellReady()
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(context.Background()) }()
+	using, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { use(using, n) })
+	select {
+	case <-term:
+	case err = <-ended: // it was declared dead
+	}
+	stop()
+	wg.Wait()
+	return errors.Join(err, n.Stop(context.Background()))
+}
+
+func nodeConfig(log *slog.Logger, counters, scribes *genserver.TypeOf[struct{}]) node.Config {
 	config := node.Config{
 		Name: os.Getenv("CIVITAS_CHAOS_NAME"), Logger: log, StopTimeout: 20 * time.Second,
 		NATS:     node.NATS{URL: os.Getenv(urlsVar), Auth: auth},
@@ -112,33 +144,11 @@ func runMember(log *slog.Logger, term <-chan os.Signal) error {
 		}
 		config.Tree.Children = append(config.Tree.Children, child)
 	}
-	n, err := node.Start(ctx, config)
-	if err != nil {
-		return err
-	}
-	proctest.TellReady()
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(context.Background()) }()
-	calling, stop := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	c := caller{n, told, os.Getenv(lifeVar)}
-	wg.Go(func() {
-		c.awaitNames(calling)
-		wg.Go(func() { c.keepWriting(calling) })
-		c.keepCalling(calling)
-	})
-	select {
-	case <-term:
-	case err = <-ended: // it was declared dead
-	}
-	stop()
-	wg.Wait()
-	return errors.Join(err, n.Stop(context.Background()))
+	return config
 }
 
 // caller is a member's load.
 type caller struct {
-	n    *node.Node
 	told book
 	life string
 }
@@ -151,11 +161,20 @@ const (
 	inFlight   = 20000
 )
 
+// callAll calls until ctx ends.
+func (c caller) callAll(ctx context.Context, n *node.Node) {
+	awaitNames(ctx, n)
+	var wg sync.WaitGroup
+	wg.Go(func() { c.keepWriting(ctx, n) })
+	c.keepCalling(ctx, n)
+	wg.Wait()
+}
+
 // awaitNames waits until somebody has brought all names.
-func (c caller) awaitNames(ctx context.Context) {
+func awaitNames(ctx context.Context, n *node.Node) {
 	for _, name := range names {
 		for ctx.Err() == nil {
-			_, err := genserver.Call(ctx, c.n.Ref(name), genserver.Map{"type": "are you there"}) // which it does not know
+			_, err := genserver.Call(ctx, n.Ref(name), genserver.Map{"type": "are you there"}) // which it does not know
 			if !errors.Is(err, genserver.ErrNoProcess) {
 				break
 			}
@@ -164,7 +183,7 @@ func (c caller) awaitNames(ctx context.Context) {
 }
 
 // keepCalling begins a call every so often, whatever becomes of those before.
-func (c caller) keepCalling(ctx context.Context) {
+func (c caller) keepCalling(ctx context.Context, n *node.Node) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	slots := make(chan struct{}, inFlight)
@@ -178,11 +197,11 @@ func (c caller) keepCalling(ctx context.Context) {
 		}
 		slots <- struct{}{}
 		begin := func(name string) {
-			wg.Go(func() { c.call(ctx, name, fmt.Sprintf("%s.%s%d", c.life, name, i)) })
+			wg.Go(func() { c.call(ctx, n, name, fmt.Sprintf("%s.%s%d", c.life, name, i)) })
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			c.call(ctx, watched, fmt.Sprintf("%s.%d", c.life, i))
+			c.call(ctx, n, watched, fmt.Sprintf("%s.%d", c.life, i))
 		})
 		if i%otherEvery == 0 {
 			begin(others[i/otherEvery%len(others)])
@@ -191,9 +210,9 @@ func (c caller) keepCalling(ctx context.Context) {
 }
 
 // keepWriting has the scribe write all the time.
-func (c caller) keepWriting(ctx context.Context) {
+func (c caller) keepWriting(ctx context.Context, n *node.Node) {
 	for i := 0; ctx.Err() == nil; i++ {
-		c.call(ctx, scribe, fmt.Sprintf("%s.w%d", c.life, i))
+		c.call(ctx, n, scribe, fmt.Sprintf("%s.w%d", c.life, i))
 		select {
 		case <-ctx.Done():
 		case <-time.After(10 * time.Millisecond):
@@ -201,10 +220,10 @@ func (c caller) keepWriting(ctx context.Context) {
 	}
 }
 
-func (c caller) call(ctx context.Context, name, id string) {
+func (c caller) call(ctx context.Context, n *node.Node, name, id string) {
 	began := now()
 	c.told.write("begun %d 0 %s %s - - 0", began, name, id)
-	r, err := genserver.Call(ctx, c.n.Ref(name), Count{ID: id}, genserver.WithTimeout(callLimit))
+	r, err := genserver.Call(ctx, n.Ref(name), Count{ID: id}, genserver.WithTimeout(callLimit))
 	if ctx.Err() != nil {
 		c.told.write("ended %d %d %s %s %s - 0", began, now(), name, id, stopped)
 		return

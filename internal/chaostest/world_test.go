@@ -69,6 +69,7 @@ func (m *member) hold(on bool) {
 	}
 }
 
+// newWorld has its servers, and members that do not run yet.
 func newWorld(t *testing.T, f fault) *world {
 	w := &world{t: t, fault: f, dir: t.TempDir()}
 	w.tail = proctest.NewTail(w.dir, ledgers)
@@ -86,14 +87,19 @@ func newWorld(t *testing.T, f fault) *world {
 		}
 		w.members = append(w.members, m)
 	}
-	w.startMembers(names)
 	return w
 }
 
 func (w *world) start(role string, env ...string) *proctest.Process {
+	life, env := w.life(role, env)
+	return proctest.Start(w.t, life, env)
+}
+
+// life is the next one's, and what it's told besides env.
+func (w *world) life(role string, env []string) (string, []string) {
 	w.lives++
 	life := fmt.Sprintf("%s-%02d", role, w.lives)
-	return proctest.Start(w.t, life, append(env, roleVar+"="+role, "CIVITAS_CHAOS_DIR="+w.dir, lifeVar+"="+life))
+	return life, append(env, roleVar+"="+role, "CIVITAS_CHAOS_DIR="+w.dir, lifeVar+"="+life)
 }
 
 func (w *world) startServer(i int) {
@@ -123,22 +129,27 @@ func (w *world) killServer(i int) {
 
 // startMembers has the last one bring the names, which go to all of them.
 func (w *world) startMembers(names []string) {
-	for i, m := range w.members {
-		if i == len(w.members)-1 {
-			<-time.After(2 * time.Second) // until the leader has heard of the others
-			w.startMember(m, names...)
-			return
-		}
+	last := len(w.members) - 1
+	for _, m := range w.members[:last] {
 		w.startMember(m)
 	}
+	<-time.After(2 * time.Second) // until the leader has heard of them
+	w.startMember(w.members[last], names...)
 }
 
 func (w *world) startMember(m *member, brings ...string) {
+	m.process = w.start("member", m.env(brings)...)
+}
+
+// env is what the process of a member is told.
+func (m *member) env(brings []string) []string {
 	var urls []string
 	for _, l := range m.links {
 		urls = append(urls, l.url())
 	}
-	m.process = w.start("member", "CIVITAS_CHAOS_NAME="+m.name, urlsVar+"="+strings.Join(urls, ","), bringsVar+"="+strings.Join(brings, " "))
+	return []string{
+		"CIVITAS_CHAOS_NAME=" + m.name, urlsVar + "=" + strings.Join(urls, ","), bringsVar + "=" + strings.Join(brings, " "),
+	}
 }
 
 // revive starts a member anew if its process has ended, or is about to because

@@ -21,7 +21,8 @@ import (
 type Process struct {
 	life  string // what it's called
 	cmd   *exec.Cmd
-	ended chan error // buffered; what Wait returned
+	up    chan struct{} // closed when it says that it's ready
+	ended chan error    // buffered; what Wait returned
 
 	mu  sync.Mutex
 	log bytes.Buffer
@@ -34,11 +35,26 @@ const ready = "ready"
 // errors, env goes to it besides the test's own environment.
 func Start(t *testing.T, life string, env []string) *Process {
 	t.Helper()
+	p := Launch(t, life, env)
+	select {
+	case <-p.up:
+	case <-time.After(time.Minute):
+		t.Fatalf("start of %s: got nothing in a minute; it said\n%s", life, p.Said())
+	case err := <-p.ended:
+		p.ended <- err
+		t.Fatalf("start of %s: it ended with %v; it said\n%s", life, err, p.Said())
+	}
+	return p
+}
+
+// Launch is [Start] for those who don't wait until the child is ready.
+func Launch(t *testing.T, life string, env []string) *Process {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Process{life: life, cmd: exec.Command(self), ended: make(chan error, 1)}
+	p := &Process{life: life, cmd: exec.Command(self), up: make(chan struct{}), ended: make(chan error, 1)}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = p
 	if _, err := p.cmd.StdinPipe(); err != nil { // it ends when the test does
@@ -51,12 +67,11 @@ func Start(t *testing.T, life string, env []string) *Process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", life, err)
 	}
-	up := make(chan struct{})
 	go func() {
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			if lines.Text() == ready {
-				close(up)
+				close(p.up)
 			}
 		}
 		p.ended <- p.cmd.Wait()
@@ -65,14 +80,6 @@ func Start(t *testing.T, life string, env []string) *Process {
 		_ = p.cmd.Process.Kill() // an error says that it has ended
 		_ = p.Await(t)
 	})
-	select {
-	case <-up:
-	case <-time.After(time.Minute):
-		t.Fatalf("start of %s: got nothing in a minute; it said\n%s", life, p.Said())
-	case err := <-p.ended:
-		p.ended <- err
-		t.Fatalf("start of %s: it ended with %v; it said\n%s", life, err, p.Said())
-	}
 	return p
 }
 
