@@ -4,10 +4,8 @@ import (
 	"context"
 
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/transport"
 )
 
@@ -70,7 +68,7 @@ func (n *Node) measureCluster() error {
 	if err != nil {
 		return err
 	}
-	n.takeOvers.Store(&takeOvers{taken, node})
+	n.takeOvers.Store(&takeOvers{n.tracer(), taken, node})
 	refused, err := meter.Int64ObservableCounter("civitas.cluster.messages.refused", metric.WithUnit("{message}"),
 		metric.WithDescription("messages of servers that did not own their cluster-wide names any more"))
 	if err != nil {
@@ -90,27 +88,17 @@ func (n *Node) measureCluster() error {
 	return err
 }
 
-// takeOvers is the histogram of them.
-type takeOvers struct {
-	seconds metric.Float64Histogram
-	node    metric.MeasurementOption
-}
-
-func (n *Node) tookOver(t cluster.TakeOver) {
-	n.happened(cluster.Event{Kind: cluster.EventTakeOver, Server: t.Server, Epoch: t.Epoch, From: t.From, Reason: "its owner on node " + t.Node + " has ended"})
-	if h := n.takeOvers.Load(); h != nil {
-		h.seconds.Record(context.Background(), t.Since.Seconds(), h.node)
-	}
-}
+// scopeName is what the node's own metrics and spans are of.
+const scopeName = "github.com/civitas-go/civitas/node"
 
 func (n *Node) meter() metric.Meter {
 	mp := n.cfg.MeterProvider
 	if mp == nil {
 		mp = otel.GetMeterProvider()
 	}
-	return mp.Meter("github.com/civitas-go/civitas/node")
+	return mp.Meter(scopeName)
 }
 
 func (n *Node) attributes() metric.MeasurementOption {
-	return metric.WithAttributes(attribute.String("civitas.node.name", n.cfg.Name))
+	return metric.WithAttributes(attrNode.String(n.cfg.Name))
 }

@@ -2,13 +2,17 @@ package node_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/civitas-go/civitas/node"
 	"github.com/civitas-go/civitas/transport"
@@ -74,7 +78,8 @@ func connectionMetrics(t *testing.T, reader sdkmetric.Reader) map[string]int64 {
 	return got
 }
 
-// The time of a closed gate is counted, and so is how long a take-over took.
+// The time of a closed gate is counted, and so is how long a take-over took, which
+// is a span too.
 func TestClusterMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := node.NewMemory()
@@ -86,6 +91,8 @@ func TestClusterMetrics(t *testing.T) {
 			configs[i] = config([]string{"n1", "n2"}[i], c, public("box", hooks{}))
 			configs[i].MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(readers[i]))
 		}
+		spans := tracetest.NewInMemoryExporter()
+		configs[1].TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
 		start(t, configs[0])
 		<-time.After(10 * time.Second)
 		if got := seconds(t, readers[0], "civitas.cluster.gate.closed"); got != 0 {
@@ -99,6 +106,21 @@ func TestClusterMetrics(t *testing.T) {
 		}
 		if got := seconds(t, readers[1], "civitas.cluster.takeover.duration"); got < 14*time.Second || got > 17*time.Second {
 			t.Errorf("take-over: got %v, want some 15s", got)
+		}
+		i := slices.IndexFunc(spans.GetSpans(), func(s tracetest.SpanStub) bool { return s.Name == "civitas.cluster.takeover" })
+		if i < 0 {
+			t.Fatal("the take-over has no span")
+		}
+		span := spans.GetSpans()[i]
+		if took := span.EndTime.Sub(span.StartTime); took < 14*time.Second || took > 17*time.Second {
+			t.Errorf("span of the take-over: it lasted %v, want some 15s", took)
+		}
+		for _, want := range []attribute.KeyValue{
+			attribute.String("civitas.agent.name", "box"), attribute.String("civitas.node.name", "n2"), attribute.String("civitas.cluster.takeover.from_node", "n1"),
+		} {
+			if !slices.Contains(span.Attributes, want) {
+				t.Errorf("span of the take-over: got %v, want %v among them", span.Attributes, want)
+			}
 		}
 		cut.cut.Store(false)
 	})
