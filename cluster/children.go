@@ -101,11 +101,10 @@ func (t *term) meet(node, incarnation string, then func()) {
 		e, err := t.get(nodeKey(node))
 		t.post(func() {
 			t.finished("")
-			t.alive[incarnation] = true
 			if err == nil {
 				t.nodeChanged(Change{Key: e.Key, Value: e.Value, Seq: e.Seq})
 			}
-			t.offered(incarnation)
+			t.lives(incarnation)
 			then()
 		})
 	})
@@ -174,7 +173,7 @@ func (t *term) settled(c Child, asks string) bool {
 	case placement.Starting.String():
 		return c.On != asks
 	case placement.Running.String():
-		return t.alive[c.On] // or it may have to be started anew
+		return t.core.Lives(c.On) // or it may have to be started anew
 	default:
 		return true
 	}
@@ -198,6 +197,6 @@ func (t *term) child(name string) (Child, bool) {
 	rec := t.specs[name].record
 	return Child{
 		SpecRecord: rec, State: state.Phase.String(), On: state.On, Why: state.Reason,
-		Listed: rec.Stopped && t.alive[rec.StoppedBy],
+		Listed: rec.Stopped && t.core.Lives(rec.StoppedBy),
 	}, true
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/internal/placement"
 )
 
 // Host is what the coordinator needs of its node.
@@ -44,26 +44,25 @@ type Coordinator struct {
 	end  context.CancelFunc
 	done chan struct{} // closed when nothing runs any more
 
-	ring bell // the lead record has changed
+	ring bell // the lead record has changed, or its holder has ended
 
-	mu   sync.Mutex
-	lead Owner         // by the newest state of the record that was seen; zero for none
-	seq  uint64        // of that state
-	news chan struct{} // closed, and made anew, when one of the two changes
-	term *term         // while this node leads
+	mu        sync.Mutex
+	candidate *placement.Candidate
+	lead      Owner         // by the newest state of the record that was seen
+	news      chan struct{} // closed, and made anew, when it changes who leads
+	term      *term         // while this node leads
 }
 
-const (
-	// eachPlace keeps those who follow from taking the lead all at once.
-	eachPlace = 50 * time.Millisecond
-	// leadRead is how often the lead record is read, should a copy be lost.
-	leadRead = 5 * time.Second
-)
+// watchAgain is the pause between attempts to watch or list records.
+const watchAgain = 500 * time.Millisecond
 
 // Coordinate has the node take part. It ends with the registry, or by
 // [Coordinator.Resign].
 func (r *Registry) Coordinate(h Host) *Coordinator {
-	c := &Coordinator{r: r, host: h, done: make(chan struct{}), ring: newBell(), news: make(chan struct{})}
+	c := &Coordinator{
+		r: r, host: h, done: make(chan struct{}), ring: newBell(),
+		candidate: placement.NewCandidate(r.self.Incarnation), news: make(chan struct{}),
+	}
 	c.life, c.end = context.WithCancel(r.life)
 	if !r.begin() {
 		close(c.done)
@@ -87,8 +86,9 @@ func (c *Coordinator) Leader(ctx context.Context) (Owner, error) {
 	for {
 		c.mu.Lock()
 		lead, news := c.lead, c.news
+		leader, _ := c.candidate.Leader()
 		c.mu.Unlock()
-		if lead.Incarnation != "" {
+		if leader != "" {
 			return lead, nil
 		}
 		select {
@@ -137,18 +137,25 @@ func (c *Coordinator) run() {
 	}
 	defer stop()
 	for c.life.Err() == nil && c.r.Err() == nil {
-		lead, err := c.read()
-		switch {
-		case err != nil:
-			_ = pause(c.life, leadRead/10)
-		case lead.Incarnation != "" && lead.Incarnation != c.r.self.Incarnation:
-			c.await(lead)
-		default:
-			if seq, ok := c.take(); ok {
-				c.govern(seq)
-			}
+		switch step := c.next(); step.Do {
+		case placement.LookAtLead:
+			c.look()
+		case placement.FollowLead:
+			c.follow(step.Holder)
+		case placement.AwaitTurn:
+			c.r.waitUntil(c.life, step.At, c.ring)
+		case placement.TakeLead:
+			c.take()
+		case placement.Lead:
+			c.govern()
 		}
 	}
+}
+
+func (c *Coordinator) next() placement.LeadStep {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.candidate.Next(c.r.gate.now())
 }
 
 // watch is repeated until the store takes it.
@@ -158,32 +165,38 @@ func (c *Coordinator) watch() (stop func()) {
 		if err == nil {
 			return stop
 		}
-		if pause(c.life, leadRead/10) != nil {
+		if pause(c.life, watchAgain) != nil {
 			return nil
 		}
 	}
 }
 
-// read is the lead record as it is now; zero for none.
-func (c *Coordinator) read() (Owner, error) {
+// look reads the lead record.
+func (c *Coordinator) look() {
+	err := c.read()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.candidate.Looked(c.r.gate.now(), err == nil)
+}
+
+func (c *Coordinator) read() error {
 	ctx, cancel := bounded(c.life)
 	defer cancel()
 	e, err := c.r.store.Get(ctx, leadKey)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		c.saw(Owner{Epoch: e.Seq})
-		return Owner{}, nil
+		return nil
 	case err != nil:
-		return Owner{}, err
+		return err
 	}
 	rec, err := DecodeLead(e.Value)
 	if err != nil {
 		c.r.log.Error("the lead record cannot be read"+remedy(leadKey, c.r.store), "error", err)
-		return Owner{}, err
+		return err
 	}
-	lead := Owner{Node: rec.Node, Incarnation: rec.Incarnation, Epoch: e.Seq}
-	c.saw(lead)
-	return lead, nil
+	c.saw(Owner{Node: rec.Node, Incarnation: rec.Incarnation, Epoch: e.Seq})
+	return nil
 }
 
 // changed takes a watched change of the lead record.
@@ -199,8 +212,9 @@ func (c *Coordinator) changed(ch Change) {
 func (c *Coordinator) saw(lead Owner) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if lead.Epoch > c.seq {
-		c.lead, c.seq = lead, lead.Epoch
+	if lead.Epoch > c.lead.Epoch {
+		c.candidate.Saw(lead.Incarnation, lead.Epoch)
+		c.lead = lead
 		c.tell()
 	}
 }
@@ -211,85 +225,57 @@ func (c *Coordinator) tell() {
 	c.news = make(chan struct{})
 }
 
-// newest is the sequence of the newest state of the record that was seen.
-func (c *Coordinator) newest() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.seq
-}
-
-// await returns when the leader has ended, its turn to follow has come for this
-// node, or the record is another.
-func (c *Coordinator) await(lead Owner) {
-	ended := newBell()
-	stop := c.r.Follow(lead.Incarnation, func(error) { ended.signal() })
+// follow waits for the leader's end, and reads the record again now and then, until
+// something else is to be done.
+func (c *Coordinator) follow(leader string) {
+	stop := c.r.Follow(leader, func(error) {
+		living := c.r.living()
+		c.mu.Lock()
+		c.candidate.Ended(c.r.gate.now(), leader, living)
+		c.tell()
+		c.mu.Unlock()
+		c.ring.signal()
+	})
 	defer stop()
-	again := time.NewTicker(leadRead)
-	defer again.Stop()
-	for c.newest() <= lead.Epoch {
-		select {
-		case <-ended:
-			c.awaitTurn(lead)
-			return
-		case <-c.ring:
-		case <-again.C:
-			_, _ = c.read() // and goes on judging, which takes longer
-		case <-c.life.Done():
-			return
-		}
-	}
-}
-
-// awaitTurn waits for this node's turn among those that live.
-func (c *Coordinator) awaitTurn(lead Owner) {
-	c.mu.Lock()
-	if c.seq == lead.Epoch {
-		c.lead = Owner{} // nobody, until there is a new one
-	}
-	c.mu.Unlock()
-	place, _ := slices.BinarySearch(slices.DeleteFunc(c.r.living(), func(i string) bool { return i == lead.Incarnation }), c.r.self.Incarnation)
-	turn := time.NewTimer(time.Duration(place) * eachPlace)
-	defer turn.Stop()
-	for c.newest() <= lead.Epoch {
-		select {
-		case <-turn.C:
-			if seq, ok := c.take(); ok {
-				c.govern(seq)
-			}
-			return
-		case <-c.ring:
-		case <-c.life.Done():
+	for c.life.Err() == nil && c.r.Err() == nil {
+		switch step := c.next(); {
+		case step.Do == placement.LookAtLead:
+			c.look()
+		case step.Do == placement.FollowLead && step.Holder == leader:
+			c.r.waitUntil(c.life, step.At, c.ring)
+		default:
 			return
 		}
 	}
 }
 
 // take makes this node the leader, unless one that lives is.
-func (c *Coordinator) take() (seq uint64, ok bool) {
+func (c *Coordinator) take() {
 	value, err := LeadRecord{Incarnation: c.r.self.Incarnation, Node: c.r.info.Node, Since: time.Now().UTC()}.Encode()
+	var got taking
 	if err != nil {
 		c.r.log.Error("the lead record cannot be written", "error", err)
-		return 0, false
+	} else {
+		ctx, cancel := bounded(c.life)
+		defer cancel()
+		got, err = c.r.take(ctx, leadKey, value, leadHolder)
 	}
-	ctx, cancel := bounded(c.life)
-	defer cancel()
-	got, err := c.r.take(ctx, leadKey, value, leadHolder)
-	if err != nil {
-		_ = pause(c.life, contention)
-		return 0, false
+	if err == nil {
+		c.r.log.Info("leading the cluster", "epoch", got.seq, "after", got.from)
+		c.saw(Owner{Node: c.r.info.Node, Incarnation: c.r.self.Incarnation, Epoch: got.seq})
 	}
-	c.r.log.Info("leading the cluster", "epoch", got.seq, "after", got.from)
-	return got.seq, true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.candidate.Took(c.r.gate.now(), got.seq, err == nil)
 }
 
 // govern leads until another does, or the node's part ends.
-func (c *Coordinator) govern(seq uint64) {
+func (c *Coordinator) govern() {
 	t := newTerm(c)
 	c.mu.Lock()
 	c.term = t
 	c.mu.Unlock()
-	c.saw(Owner{Node: c.r.info.Node, Incarnation: c.r.self.Incarnation, Epoch: seq})
-	t.run(seq)
+	t.run()
 	c.mu.Lock()
 	c.term = nil
 	c.mu.Unlock()
@@ -304,9 +290,6 @@ func (c *Coordinator) leading() (*term, error) {
 	}
 	return c.term, nil
 }
-
-// contention is the pause between two attempts at the lead.
-const contention = 100 * time.Millisecond
 
 var leadKey = Key{Kind: KindLead}
 

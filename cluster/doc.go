@@ -99,7 +99,8 @@
 //
 // # How it is made
 //
-// The decisions are pure machines in internal/membership: event in, one step
-// out, no clock, no I/O. This package drives them against a Store, and
+// The decisions are pure machines in internal/membership and, about who leads and
+// where children run, in internal/placement: event in, what is to be done out, no
+// clock, no I/O. This package drives them against a Store, and
 // clustertest.Simulate against a simulated one, with everything going wrong.
 package cluster

@@ -12,14 +12,10 @@ import (
 )
 
 const (
-	// startWait bounds one start on a node; an init may take as long.
-	startWait = 30 * time.Second
 	// atOnce is how many starts on one node, and how many reads, are under way.
 	atOnce = 16
-	// repairEvery is how often some of the records are read, should copies have
-	// been lost: the nodes', and so many of the children's in turn.
-	repairEvery = 5 * time.Second
-	repairMost  = 200
+	// repairMost is how many of the children's records are read at each repair, in turn.
+	repairMost = 200
 )
 
 // term is the time for which a node leads. One goroutine has all of its state:
@@ -37,9 +33,7 @@ type term struct {
 	specs   map[string]spec
 	nodes   map[string]uint64 // the sequence of each node's record
 	follows map[string]func() // by incarnation
-	alive   map[string]bool   // incarnations that were heard of
-	offers  map[string]placement.Member
-	lanes   map[string]*lane // of work under way, by incarnation; "" is of reads
+	lanes   map[string]*lane  // of work under way, by incarnation; "" is of reads
 	reading map[Key]bool
 	turns   []string // of the children, to be read again
 	waiters map[string][]*waiter
@@ -67,8 +61,7 @@ type lane struct {
 func newTerm(c *Coordinator) *term {
 	t := &term{
 		c: c, r: c.r, ended: make(chan struct{}), core: placement.New(), ring: newBell(),
-		specs: map[string]spec{}, nodes: map[string]uint64{}, follows: map[string]func(){},
-		alive: map[string]bool{c.r.self.Incarnation: true}, offers: map[string]placement.Member{}, lanes: map[string]*lane{},
+		specs: map[string]spec{}, nodes: map[string]uint64{}, follows: map[string]func(){}, lanes: map[string]*lane{},
 		reading: map[Key]bool{}, waiters: map[string][]*waiter{}, absent: map[string]bool{},
 	}
 	t.life, t.end = context.WithCancel(c.life)
@@ -87,17 +80,17 @@ func (t *term) post(do func()) bool {
 	return true
 }
 
-// run leads until another record than that of the sequence seq has been seen.
-func (t *term) run(seq uint64) {
+// run leads until the lead record has been seen to be another.
+func (t *term) run() {
 	defer t.close()
 	if !t.load() {
 		return
 	}
-	repair := time.NewTicker(repairEvery)
+	repair := time.NewTicker(placement.RepairEvery)
 	defer repair.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for t.c.newest() <= seq {
+	for t.c.next().Do == placement.Lead {
 		if at, ok := t.core.Next(); ok {
 			timer.Reset(at - t.r.gate.now())
 		}
@@ -152,7 +145,7 @@ func (t *term) load() bool {
 			return true
 		}
 		t.r.log.Warn("the leader can't read the records yet", "error", err)
-		_ = pause(t.life, leadRead/10)
+		_ = pause(t.life, watchAgain)
 	}
 	return false
 }
@@ -231,20 +224,10 @@ func (t *term) nodeChanged(ch Change) {
 	if err != nil || rec.Offer == nil {
 		return
 	}
-	t.offers[rec.Incarnation] = placement.Member{
+	t.step(placement.MemberSet{Member: placement.Member{
 		Incarnation: rec.Incarnation, Node: rec.Node, Labels: rec.Offer.Labels,
 		Types: setOf(rec.Offer.Types), Own: setOf(rec.Offer.Own), Leaving: rec.Offer.Leaving,
-	}
-	t.follow(rec.Incarnation)
-	t.offered(rec.Incarnation)
-}
-
-// offered takes what a node offers once that is known to live: one that has
-// crashed is still on record.
-func (t *term) offered(incarnation string) {
-	if m, ok := t.offers[incarnation]; ok && t.alive[incarnation] {
-		t.step(placement.MemberSet{Member: m})
-	}
+	}})
 }
 
 func setOf(all []string) map[string]bool {
@@ -279,9 +262,7 @@ func (t *term) step(e placement.Event) {
 		case placement.Follow:
 			t.follow(a.Incarnation)
 		case placement.Unfollow:
-			if _, offers := t.offers[a.Incarnation]; !offers {
-				t.unfollow(a.Incarnation)
-			}
+			t.unfollow(a.Incarnation)
 		case placement.Changed:
 			t.told(a.Name)
 		}
@@ -325,7 +306,7 @@ func (t *term) startOn(incarnation string, s SpecRecord) error {
 	if !t.r.gate.Open() {
 		return errClosedGate
 	}
-	ctx, cancel := context.WithTimeout(t.life, startWait)
+	ctx, cancel := context.WithTimeout(t.life, placement.StartWait)
 	defer cancel()
 	return t.c.host.StartChild(ctx, incarnation, s)
 }
@@ -403,15 +384,15 @@ func (t *term) finished(key string) {
 	}
 }
 
-// follow has the core told of an incarnation's end, and learns whether it lives.
+// follow has the core told that an incarnation lives, and of its end.
 func (t *term) follow(incarnation string) {
-	if t.follows[incarnation] != nil || incarnation == t.r.self.Incarnation {
+	if incarnation == t.r.self.Incarnation {
+		t.post(func() { t.lives(incarnation) })
 		return
 	}
 	t.follows[incarnation] = t.r.Follow(incarnation, func(error) {
 		t.post(func() {
 			t.unfollow(incarnation)
-			delete(t.offers, incarnation)
 			t.step(placement.MemberGone{Incarnation: incarnation})
 		})
 	})
@@ -420,20 +401,22 @@ func (t *term) follow(incarnation string) {
 			return
 		}
 		t.post(func() {
-			if t.follows[incarnation] == nil {
-				return
-			}
-			t.alive[incarnation] = true
-			t.offered(incarnation)
-			for name := range maps.Clone(t.waiters) {
-				t.decided(name)
+			if t.follows[incarnation] != nil {
+				t.lives(incarnation)
 			}
 		})
 	})
 }
 
+// lives tells the core that an incarnation does, and those who wait for what it runs.
+func (t *term) lives(incarnation string) {
+	t.step(placement.Lives{Incarnation: incarnation})
+	for name := range maps.Clone(t.waiters) {
+		t.decided(name)
+	}
+}
+
 func (t *term) unfollow(incarnation string) {
-	delete(t.alive, incarnation)
 	if stop := t.follows[incarnation]; stop != nil {
 		delete(t.follows, incarnation)
 		stop()

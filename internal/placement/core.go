@@ -44,10 +44,12 @@ type child struct {
 	told State
 }
 
-// host is an incarnation that is a member, or has a child.
+// host is an incarnation that offers to take children, or has a child.
 type host struct {
 	incarnation string
-	member      *Member // nil while it takes no children
+	offer       *Member // nil if there is none
+	lives       bool    // it is known to
+	member      *Member // the offer of one that lives, else nil
 	children    map[*child]struct{}
 }
 
@@ -71,6 +73,8 @@ func (c *Core) Step(now Time, e Event) []Action {
 		c.specGone(e.Name)
 	case MemberSet:
 		c.memberSet(e.Member)
+	case Lives:
+		c.livesOn(e.Incarnation)
 	case MemberGone:
 		c.memberGone(e.Incarnation)
 	case Owned:
@@ -91,6 +95,13 @@ func (c *Core) Step(now Time, e Event) []Action {
 	actions := c.actions
 	c.actions = nil
 	return actions
+}
+
+// Lives reports whether an incarnation that offers to take children, or has some,
+// is known to live.
+func (c *Core) Lives(incarnation string) bool {
+	h := c.hosts[incarnation]
+	return h != nil && h.lives
 }
 
 // Next is when a [Tick] is wanted; false for never.
@@ -133,8 +144,25 @@ func (c *Core) specGone(name string) {
 }
 
 func (c *Core) memberSet(m Member) {
-	c.host(m.Incarnation).member = &m
-	c.placeAll(maps.Keys(c.homeless))
+	h := c.host(m.Incarnation)
+	h.offer = &m
+	c.join(h)
+}
+
+func (c *Core) livesOn(incarnation string) {
+	if h := c.hosts[incarnation]; h != nil && !h.lives {
+		h.lives = true
+		c.join(h)
+	}
+}
+
+// join takes the offer of one that lives. That of one that has crashed is on
+// record still.
+func (c *Core) join(h *host) {
+	if h.offer != nil && h.lives {
+		h.member = h.offer
+		c.placeAll(maps.Keys(c.homeless))
+	}
 }
 
 func (c *Core) memberGone(incarnation string) {
@@ -143,7 +171,7 @@ func (c *Core) memberGone(incarnation string) {
 		return
 	}
 	delete(c.hosts, incarnation)
-	h.member = nil
+	h.offer, h.member = nil, nil
 	for ch := range h.children {
 		if ch.owner == h {
 			ch.owner = nil
@@ -311,7 +339,7 @@ func (c *Core) move(ch *child, owner, on *host) {
 			continue
 		}
 		delete(old.children, ch)
-		if old.member == nil && len(old.children) == 0 && c.hosts[old.incarnation] == old {
+		if old.offer == nil && len(old.children) == 0 && c.hosts[old.incarnation] == old {
 			delete(c.hosts, old.incarnation)
 			c.do(Unfollow{old.incarnation})
 		}

@@ -36,11 +36,20 @@ func text(a placement.Action) string {
 	}
 }
 
+// step gives a core an event. A member is known to live.
+func step(c *placement.Core, e placement.Event) []placement.Action {
+	all := c.Step(0, e)
+	if m, ok := e.(placement.MemberSet); ok {
+		all = append(all, c.Step(0, placement.Lives{Incarnation: m.Member.Incarnation})...)
+	}
+	return all
+}
+
 // run gives a core events, and returns what it wants done.
 func run(c *placement.Core, events ...placement.Event) []string {
 	var all []string
 	for _, e := range events {
-		for _, a := range c.Step(0, e) {
+		for _, a := range step(c, e) {
 			if t := text(a); t != "" && !strings.Contains(t, "follow") {
 				all = append(all, t)
 			}
@@ -216,6 +225,30 @@ func TestStories(t *testing.T) {
 	}
 }
 
+// What a crashed node offers is on record still, so none is taken before its node
+// is known to live.
+func TestOnlyTheLivingTakeChildren(t *testing.T) {
+	t.Parallel()
+	c := placement.New()
+	offer := placement.MemberSet{Member: member("n1")}
+	for _, e := range []placement.Event{placement.Lives{Incarnation: "n1-1"}, offer, placement.SpecSet{Spec: spec("a")}, placement.Begun{}} {
+		if at := starts(c.Step(0, e)); len(at) > 0 {
+			t.Errorf("after %+v: got %v, want no start", e, at)
+		}
+	}
+	if c.Lives("n1-1") {
+		t.Error("got it alive, want nothing known before it was told")
+	}
+	at := starts(c.Step(0, placement.Lives{Incarnation: "n1-1"}))
+	if at["a"] != "n1-1" || !c.Lives("n1-1") {
+		t.Errorf("heard of: got %v, alive %v, want a start on n1-1", at, c.Lives("n1-1"))
+	}
+	c.Step(0, placement.MemberGone{Incarnation: "n1-1"})
+	if at := starts(c.Step(0, offer)); len(at) > 0 || c.Lives("n1-1") {
+		t.Errorf("after its end: got %v, alive %v, want no start", at, c.Lives("n1-1"))
+	}
+}
+
 // A child that fails is tried elsewhere first, later and later.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
@@ -292,7 +325,7 @@ func TestBalance(t *testing.T) {
 	const many = 10_000
 	c := placement.New()
 	for _, n := range []string{"n1", "n2", "n3", "n4"} {
-		c.Step(0, placement.MemberSet{Member: member(n)})
+		step(c, placement.MemberSet{Member: member(n)})
 	}
 	for i := range many {
 		c.Step(0, placement.SpecSet{Spec: spec(fmt.Sprintf("s%d", i))})
@@ -346,7 +379,7 @@ func TestOrderOfNewsDoesNotMatter(t *testing.T) {
 	place := func() map[string]string {
 		c := placement.New()
 		for _, e := range news {
-			c.Step(0, e)
+			step(c, e)
 		}
 		return starts(c.Step(0, placement.Begun{}))
 	}

@@ -1,6 +1,7 @@
-// Package placement decides which node runs each child of the cluster's root:
-// the coordinator's core. It reads no clock, sends nothing and waits for
-// nothing: events in, actions out.
+// Package placement decides which node runs each child of the cluster's root: the
+// coordinator's core, a [Core]; and which node is the coordinator: each has a
+// [Candidate]. It reads no clock, sends nothing and waits for nothing: events in,
+// actions out.
 //
 //	          no able node                       spec stopped
 //	unplaced ─────────────▶ unplaceable    any ───────────────▶ stopped
@@ -21,5 +22,5 @@
 // since the name goes to one of them. It can therefore be thrown away at any
 // time, and another made of the records.
 //
-// A [Core] may not be used from two goroutines at once.
+// Neither may be used from two goroutines at once.
 package placement

@@ -53,8 +53,13 @@ type (
 	// SpecGone tells that a child's spec was removed. What runs goes on.
 	SpecGone struct{ Name string }
 
-	// MemberSet tells of a node, or of a change to it.
+	// MemberSet tells what is on record of a node, or of a change to that. It is a
+	// member once it is known to live.
 	MemberSet struct{ Member Member }
+
+	// Lives tells that an incarnation was heard of, which a [Follow] asks for. Of
+	// others than those it says nothing.
+	Lives struct{ Incarnation string }
 
 	// MemberGone tells that an incarnation is known to have ended.
 	MemberGone struct{ Incarnation string }
@@ -100,6 +105,7 @@ func (Begun) event()       {}
 func (SpecSet) event()     {}
 func (SpecGone) event()    {}
 func (MemberSet) event()   {}
+func (Lives) event()       {}
 func (MemberGone) event()  {}
 func (Owned) event()       {}
 func (Freed) event()       {}
@@ -124,7 +130,8 @@ type (
 	// Freed told.
 	Read struct{ Owned string }
 
-	// Follow wants to be told, by a MemberGone, when an incarnation has ended.
+	// Follow wants to be told, by a Lives, when an incarnation is heard of, and, by
+	// a MemberGone, when it has ended.
 	Follow struct{ Incarnation string }
 
 	// Unfollow takes that back.

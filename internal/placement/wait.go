@@ -6,6 +6,13 @@ import (
 )
 
 const (
+	// StartWait bounds one start on a node, for whoever drives a [Core]; an init may
+	// take as long.
+	StartWait = 30 * time.Second
+	// RepairEvery is how often the driver is to read records again and tell the core,
+	// should copies of changes have been lost.
+	RepairEvery = 5 * time.Second
+
 	// grace is how long the record of a name may be missing before the child is
 	// started anew: its owner may have more to say.
 	grace = 500 * time.Millisecond

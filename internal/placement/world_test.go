@@ -66,6 +66,7 @@ func (w *world) elect() {
 	for _, n := range w.nodes {
 		if !n.gone {
 			w.step(placement.MemberSet{Member: n.Member})
+			w.step(placement.Lives{Incarnation: n.Incarnation})
 		}
 	}
 	for _, s := range w.specs {
@@ -127,8 +128,12 @@ func (w *world) step(e placement.Event) {
 				w.tell("own", placement.Freed{Name: a.Owned, Seq: o.seq})
 			}
 		case placement.Follow:
-			if n := w.nodes[a.Incarnation]; n != nil && n.gone {
+			switch n := w.nodes[a.Incarnation]; {
+			case n == nil:
+			case n.gone:
 				w.tell("gone "+a.Incarnation, placement.MemberGone(a))
+			default:
+				w.tell("gone "+a.Incarnation, placement.Lives(a))
 			}
 		}
 	}
