@@ -79,10 +79,7 @@ func (s *System) enter(p *Process) error {
 
 // claimName makes a starting process's cluster-wide name this System's. It
 // runs in the process's own goroutine.
-func (p *Process) claimName(scope Scope) error {
-	if scope != Cluster {
-		return nil
-	}
+func (p *Process) claimName() error {
 	s := p.sys
 	done, err := s.names.turn(p.ctx, p.name)
 	if err != nil {

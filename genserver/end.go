@@ -42,7 +42,7 @@ func (p *Process) killTurn(turn uint64, reason error) bool {
 	}
 	p.mu.Unlock()
 
-	p.discard(left, reason)
+	p.discard(&left, reason)
 	if onKill != nil {
 		onKill()
 		p.mu.Lock()
@@ -125,7 +125,21 @@ func (p *Process) empty() remains {
 }
 
 // discard tells the callers; other messages are counted.
-func (p *Process) discard(left remains, reason error) {
+func (p *Process) discard(left *remains, reason error) {
+	if left.running != nil || len(left.queue) > 0 || left.pending != nil {
+		p.refuse(left, reason)
+	}
+	endMonitors(left.own)
+	if left.endLife != nil {
+		cause := reason
+		if p.fenced.Load() {
+			cause = ErrFenced
+		}
+		left.endLife(cause)
+	}
+}
+
+func (p *Process) refuse(left *remains, reason error) {
 	elsewhere := p.wide && (left.unowned || reasonIs(reason, ErrFenced))
 	why := func(queued bool) error {
 		if queued && elsewhere {
@@ -139,14 +153,6 @@ func (p *Process) discard(left remains, reason error) {
 	p.sys.discard(left.queue, why)
 	for l := left.pending; l != nil; l = l.next {
 		l.call.discard(l.ticket, why)
-	}
-	endMonitors(left.own)
-	if left.endLife != nil {
-		cause := reason
-		if p.fenced.Load() {
-			cause = ErrFenced
-		}
-		left.endLife(cause)
 	}
 }
 

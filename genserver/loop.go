@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
-
-	"go.opentelemetry.io/otel/trace"
 )
 
 // turnBudget is how many messages a server handles before it lets other
@@ -253,46 +251,33 @@ func (p *Process) waits() bool {
 }
 
 // start is a process's first goroutine: it claims the name where that is
-// cluster-wide, runs init, and goes on to the messages that came meanwhile.
-func (p *Process) start(spec Spec, o SpawnOptions) {
+// cluster-wide, runs init, and goes on to the messages that came meanwhile. The
+// cause is nil for none.
+func (p *Process) start(config any, cause *Cause) {
+	if p.begin(config, cause) {
+		p.drain(slot{})
+	}
+}
+
+// begin starts the process, and reports false if it has ended by then.
+func (p *Process) begin(config any, cause *Cause) bool {
 	p.mu.Lock()
 	if p.lost() {
 		p.mu.Unlock()
-		return // before anything has run
+		return false // before anything has run
 	}
 	p.begun = true
 	p.mu.Unlock()
-	var span trace.Span
-	end := guard(func() error {
-		if err := p.claimName(o.Scope); err != nil {
-			return err
-		}
-		if p.fenced.Load() {
-			return ErrFenced // before anything has run
-		}
-		if err := p.awaitInit(); err != nil {
-			return err
-		}
-		defer p.ctx.end()
-		span = p.ctx.startInitSpan(o.Cause)
-		state, err := p.host.def.init(p.ctx, spec.config)
-		p.state = state
-		return err
-	}, func(end *ending) {
-		endInitSpan(span, end)
+	if end := p.guard(func() error { return p.init(config, cause) }, (*Process).failStart); end != nil {
 		p.failStart(end)
-	})
-	if end != nil {
-		endInitSpan(span, end)
-		p.failStart(end)
-		return
+		return false
 	}
-	endInitSpan(span, nil)
+	p.ctx.endInitSpan(nil)
 	p.mu.Lock()
 	if p.lost() {
 		p.mu.Unlock()
 		p.ceased()
-		return
+		return false
 	}
 	p.phase = busy
 	p.notice = noticeStarting
@@ -300,13 +285,34 @@ func (p *Process) start(spec Spec, o SpawnOptions) {
 		p.stop = p.ctx.stop
 	}
 	p.mu.Unlock()
-	if p.announce() {
-		p.drain(slot{})
+	return p.announce()
+}
+
+// init has the name be the process's, and makes its state.
+func (p *Process) init(config any, cause *Cause) error {
+	if p.wide {
+		if err := p.claimName(); err != nil {
+			return err
+		}
 	}
+	if p.fenced.Load() {
+		return ErrFenced // before anything has run
+	}
+	if err := p.awaitInit(); err != nil {
+		return err
+	}
+	if cause != nil && p.sys.tracer != nil {
+		p.ctx.startInitSpan(cause)
+	}
+	defer p.ctx.end()
+	state, err := p.host.def.init(p.ctx, config)
+	p.state = state
+	return err
 }
 
 // failStart ends a process whose init did not succeed.
 func (p *Process) failStart(end *ending) {
+	p.ctx.endInitSpan(end.reason)
 	p.mu.Lock()
 	if p.lost() {
 		p.mu.Unlock()
@@ -320,7 +326,7 @@ func (p *Process) failStart(end *ending) {
 	p.vanish(end.reason)
 	p.mu.Unlock()
 	end.handling = "init"
-	p.discard(left, end.reason)
+	p.discard(&left, end.reason)
 	p.conclude(end)
 }
 
@@ -346,28 +352,35 @@ func (p *Process) exit(end *ending) {
 		p.take(&slot{what: terminating{}})
 	}
 	p.mu.Unlock()
-	p.discard(left, end.reason)
+	p.discard(&left, end.reason)
 	if !end.asked() {
 		p.noteState(end)
 	}
 
 	if terminate != nil {
-		after := guard(func() error {
-			defer p.ctx.end()
-			terminate(p.state, p.ctx, end.reason)
-			return nil
-		}, func(after *ending) {
-			after.handling = "terminate"
-			p.reportCrash(end)
-			p.depart(after)
-		})
-		if after != nil {
-			after.handling = "terminate"
-			p.reportCrash(end)
-			end = after
-		}
+		end = p.terminate(terminate, end)
 	}
 	p.depart(end)
+}
+
+// terminate runs the server's own, and returns what the process ends with: what
+// it was to, or terminate's own failure.
+func (p *Process) terminate(fn func(any, *Context, error), end *ending) *ending {
+	after := p.guard(func() error {
+		defer p.ctx.end()
+		fn(p.state, p.ctx, end.reason)
+		return nil
+	}, func(p *Process, after *ending) {
+		p.reportCrash(end)
+		after.handling = "terminate"
+		p.depart(after)
+	})
+	if after == nil {
+		return end
+	}
+	p.reportCrash(end)
+	after.handling = "terminate"
+	return after
 }
 
 // depart ends a process after its terminate.
@@ -385,9 +398,9 @@ func (p *Process) depart(end *ending) {
 }
 
 // guard runs user code outside of a turn and returns how it failed. If the
-// code ends its goroutine by runtime.Goexit, guard does not return, and orphan
-// goes on in a goroutine of its own.
-func guard(fn func() error, orphan func(*ending)) (end *ending) {
+// code ends its goroutine by runtime.Goexit, guard does not return, and the process's
+// orphan goes on in a goroutine of its own.
+func (p *Process) guard(fn func() error, orphan func(*Process, *ending)) (end *ending) {
 	returned := false
 	defer func() {
 		if returned {
@@ -395,7 +408,7 @@ func guard(fn func() error, orphan func(*ending)) (end *ending) {
 		}
 		end = crash(recover())
 		if end.goexit {
-			go orphan(end)
+			go orphan(p, end)
 		}
 	}()
 	err := fn()

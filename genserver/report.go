@@ -11,17 +11,18 @@ func (end *ending) asked() bool { return ended(end.reason) || reasonIs(end.reaso
 
 // report logs an end; one that nobody asked for with all that is known.
 func (p *Process) report(end *ending) {
-	if end.asked() {
-		if p.sys.log.Enabled(context.Background(), slog.LevelDebug) {
-			p.sys.log.Debug("server ended", "server", p.name, "generation", p.gen, "reason", end.reason)
-		}
-		return
+	switch {
+	case !end.asked() && !reasonIs(end.reason, ErrFenced):
+		p.reportCrash(end)
+	case !end.asked():
+		p.log(slog.LevelWarn, "server is fenced", end)
+	case p.sys.log.Enabled(context.Background(), slog.LevelDebug):
+		p.log(slog.LevelDebug, "server ended", end)
 	}
-	if reasonIs(end.reason, ErrFenced) {
-		p.sys.log.Warn("server is fenced", "server", p.name, "generation", p.gen, "reason", end.reason)
-		return
-	}
-	p.reportCrash(end)
+}
+
+func (p *Process) log(level slog.Level, what string, end *ending) {
+	p.sys.log.Log(context.Background(), level, what, "server", p.name, "generation", p.gen, "reason", end.reason)
 }
 
 // reportCrash logs a crash once.

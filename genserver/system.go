@@ -171,7 +171,12 @@ func (s *System) Spawn(serverName string, r Runnable, o SpawnOptions) (*Process,
 	if err := s.enter(p); err != nil {
 		return nil, err
 	}
-	go p.start(spec, o)
+	var cause *Cause
+	if o.Cause.span.IsValid() {
+		crash := o.Cause // so that most have none on the heap
+		cause = &crash
+	}
+	go p.start(spec.config, cause)
 	return p, nil
 }
 

@@ -180,32 +180,25 @@ func (p *Process) noteCrash(span trace.SpanContext) {
 
 // startInitSpan begins the span of an init that a crash has led to: it is how a
 // restart shows in the trace of the message that made it necessary. Other inits
-// have none; it is nil then.
-func (c *Context) startInitSpan(cause Cause) trace.Span {
-	s := c.p.sys
-	if s.tracer == nil || !cause.span.IsValid() {
-		return nil
-	}
+// have none.
+func (c *Context) startInitSpan(cause *Cause) {
 	parent := trace.ContextWithSpanContext(context.Background(), cause.span)
-	_, span := s.tracer.Start(parent, spanPrefix+"init", trace.WithAttributes(
+	_, c.span = c.p.sys.tracer.Start(parent, spanPrefix+"init", trace.WithAttributes(
 		attrAgentName.String(c.p.name),
 		attrType.String(c.p.host.def.name),
 		attrGeneration.Int64(int64(c.p.gen)),
-		attrNode.String(s.node),
+		attrNode.String(c.p.sys.node),
 	))
-	c.span = span
-	return span
 }
 
-// endInitSpan ends it, if there is one; failed is nil if init has succeeded. The
-// Context is another message's by now.
-func endInitSpan(span trace.Span, failed *ending) {
-	if span == nil {
+// endInitSpan ends it, if there is one; failed is nil if init has succeeded.
+func (c *Context) endInitSpan(failed error) {
+	if c.span == nil {
 		return
 	}
 	if failed != nil {
-		span.RecordError(failed.reason)
-		span.SetStatus(codes.Error, failed.reason.Error())
+		c.span.RecordError(failed)
+		c.span.SetStatus(codes.Error, failed.Error())
 	}
-	span.End()
+	c.span.End()
 }
