@@ -21,12 +21,14 @@ type fakeGate struct {
 	closed bool
 	lost   bool
 	last   int
+	asked  int
 	wakes  map[int]func()
 }
 
 func (g *fakeGate) Open() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.asked++
 	return !g.closed
 }
 
@@ -136,6 +138,36 @@ func TestGatePausesAServer(t *testing.T) {
 		flush(t, s, "p")
 		if gate.waiting() != 0 {
 			t.Errorf("got %d waits for the gate, want none", gate.waiting())
+		}
+	})
+}
+
+// The gate is asked, which is a reading of the clock, once before each handler and
+// once before each answer or send, and of a node-local server never.
+func TestGateIsAskedOnce(t *testing.T) {
+	onGated(t, func(t *testing.T, typ *genserver.TypeOf[hooks]) {
+		s, gate, _ := gated(t)
+		startCluster(t, s, "p", typ.With(hooks{}))
+		start(t, s, "local", typ.With(hooks{}))
+		say := func(c *genserver.Context) error { return c.Ref("p").Cast(c, Tell{}) }
+		for _, c := range []struct {
+			what string
+			do   func(t *testing.T)
+			want int
+		}{
+			{"a call", func(t *testing.T) { flush(t, s, "p") }, 2},
+			{"a cast", func(t *testing.T) { noErr(t, "cast", s.Ref("p").Cast(t.Context(), Tell{})) }, 1},
+			{"an info", func(t *testing.T) { noErr(t, "send", s.Ref("p").Send(t.Context(), Note{})) }, 1},
+			{"a cast whose handler casts to it", func(t *testing.T) { noErr(t, "cast", s.Ref("p").Cast(t.Context(), Tell{Fn: say})) }, 3},
+			{"a call of a node-local one", func(t *testing.T) { flush(t, s, "local") }, 0},
+		} {
+			synctest.Wait()
+			before := gate.asked
+			c.do(t)
+			synctest.Wait()
+			if got := gate.asked - before; got != c.want {
+				t.Errorf("%s: the gate was asked %d times, want %d", c.what, got, c.want)
+			}
 		}
 	})
 }
