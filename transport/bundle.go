@@ -44,7 +44,7 @@ const (
 // bundler makes bundles of what is sent together. What finds nothing else under
 // way goes as it is.
 type bundler struct {
-	send func(m *Msg) error // gives one message to the broker
+	send func(m Msg) error // gives one message to the broker; by value, so that none needs memory of its own
 	fail func(reply string, err error)
 	hold func() (release func())
 
@@ -136,7 +136,7 @@ func (p *pack) msg(subject string) Msg {
 	return Msg{Subject: subject, Reply: string(p.reply), Data: p.buf}
 }
 
-func newBundler(send func(*Msg) error, fail func(string, error), hold func() func(), unsent *atomic.Uint64) *bundler {
+func newBundler(send func(Msg) error, fail func(string, error), hold func() func(), unsent *atomic.Uint64) *bundler {
 	b := &bundler{
 		send: send, fail: fail, hold: hold, unsent: unsent, limit: bundleSize,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), lanes: make(map[string]*lane),
@@ -155,11 +155,11 @@ func (b *bundler) setLimit(limit int64) {
 
 // add sends a message that has a Bundle, in order with all others of it.
 // Where the sender knows that it is alone, nothing is waited for.
-func (b *bundler) add(m *Msg, alone bool) error {
+func (b *bundler) add(m Msg, alone bool) error {
 	b.mu.Lock()
 	large := len(m.Data) > b.limit/2
 	l := b.lane(m.Bundle)
-	for b.closed == nil && (l.bundle.n > 0 && (large || !l.bundle.takes(m, b.limit)) || large && l.busy) {
+	for b.closed == nil && (l.bundle.n > 0 && (large || !l.bundle.takes(&m, b.limit)) || large && l.busy) {
 		if l.busy {
 			b.room.Wait()
 		} else {
@@ -176,7 +176,7 @@ func (b *bundler) add(m *Msg, alone bool) error {
 		defer release()
 		return b.send(m)
 	}
-	l.bundle.add(m)
+	l.bundle.add(&m)
 	queued := b.queue(l)
 	b.mu.Unlock()
 	if queued {
@@ -228,7 +228,7 @@ func (b *bundler) flush(l *lane) {
 	l.busy = true
 	b.mu.Unlock()
 	m := p.msg(l.subject)
-	if err := b.send(&m); err != nil {
+	if err := b.send(m); err != nil {
 		b.unsent.Add(uint64(p.n - p.calls)) // Never less than none.
 		if p.calls > 0 {
 			b.fail(m.Reply, err)

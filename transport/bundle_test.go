@@ -21,7 +21,7 @@ type broker struct {
 	block chan struct{} // unless nil, each send takes one
 }
 
-func (b *broker) send(m *Msg) error {
+func (b *broker) send(m Msg) error {
 	if b.block != nil {
 		<-b.block
 	}
@@ -31,9 +31,8 @@ func (b *broker) send(m *Msg) error {
 		return b.err
 	}
 	b.sent++
-	copied := *m
-	copied.Data = bytes.Clone(m.Data)
-	new(unbundler).deliver(copied, func(m Msg) { b.got = append(b.got, m) })
+	m.Data = bytes.Clone(m.Data)
+	new(unbundler).deliver(m, func(m Msg) { b.got = append(b.got, m) })
 	return nil
 }
 
@@ -59,7 +58,7 @@ func TestBundlesKeepEverySendersOrder(t *testing.T) {
 				if rand.IntN(100) == 0 {
 					m.Data = append(m.Data, make([]byte, rand.IntN(2*bundleSize))...)
 				}
-				if err := b.add(&m, rand.IntN(10) == 0); err != nil {
+				if err := b.add(m, rand.IntN(10) == 0); err != nil {
 					t.Error(err)
 				}
 			}
@@ -101,7 +100,7 @@ func TestAloneNothingIsBundled(t *testing.T) {
 	b := newTestBundler(&to, nil)
 	defer func() { b.close(ErrClosed); <-b.done }()
 	for i := range 3 {
-		if err := b.add(&Msg{Subject: "n.a", Bundle: "n."}, true); err != nil || to.sent != i+1 {
+		if err := b.add(Msg{Subject: "n.a", Bundle: "n."}, true); err != nil || to.sent != i+1 {
 			t.Errorf("got %d sent, %v, want %d", to.sent, err, i+1)
 		}
 	}
@@ -119,7 +118,7 @@ func TestABundlesFailureIsEveryCalls(t *testing.T) {
 			failed = append(failed, reply)
 		})
 		for _, reply := range []string{"", "in.1", "in.2", "", "in.3"} {
-			if err := b.add(&Msg{Subject: "n.a", Bundle: "n.", Reply: reply}, false); err != nil {
+			if err := b.add(Msg{Subject: "n.a", Bundle: "n.", Reply: reply}, false); err != nil {
 				t.Error(err)
 			}
 		}
@@ -134,7 +133,7 @@ func TestABundlesFailureIsEveryCalls(t *testing.T) {
 		}
 		b.close(ErrClosed)
 		<-b.done
-		if err := b.add(&Msg{Subject: "n.a", Bundle: "n."}, false); !errors.Is(err, ErrClosed) {
+		if err := b.add(Msg{Subject: "n.a", Bundle: "n."}, false); !errors.Is(err, ErrClosed) {
 			t.Errorf("after close: got %v, want %v", err, ErrClosed)
 		}
 	})
@@ -152,7 +151,7 @@ func TestBundlesAreBounded(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			for range all {
-				if err := b.add(&Msg{Subject: "n.a", Bundle: "n.", Data: data}, false); err != nil {
+				if err := b.add(Msg{Subject: "n.a", Bundle: "n.", Data: data}, false); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()

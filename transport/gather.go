@@ -18,8 +18,9 @@ import (
 type gatherConn struct {
 	net.Conn
 
-	wake chan struct{} // one slot: there is something to write, or to end
-	done chan struct{} // closed when the writing goroutine ends
+	letGo func()        // release; kept, since to make it anew costs an allocation
+	wake  chan struct{} // one slot: there is something to write, or to end
+	done  chan struct{} // closed when the writing goroutine ends
 
 	held    atomic.Int32 // how many will call release
 	writing sync.Mutex   // held by whoever writes to the socket
@@ -52,6 +53,7 @@ const (
 
 func newGatherConn(c net.Conn) *gatherConn {
 	g := &gatherConn{Conn: c, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	g.letGo = g.release
 	g.room.L = &g.mu
 	go g.run()
 	return g

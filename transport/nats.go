@@ -200,7 +200,7 @@ func (c *NATS) Publish(m Msg) error {
 	if err != nil {
 		return err
 	}
-	return c.publish(l, &m, false)
+	return c.publish(l, m, false)
 }
 
 // linkFor is where a message goes, or why it cannot go.
@@ -224,9 +224,9 @@ func (c *NATS) publishNow(m Msg) error {
 }
 
 // publish sends a message; a sender that is alone is not made to wait for others.
-func (c *NATS) publish(l *natsLink, m *Msg, alone bool) error {
+func (c *NATS) publish(l *natsLink, m Msg, alone bool) error {
 	if m.Bundle == "" || len(m.Header) > 0 {
-		return c.send(l, m)
+		return c.send(l, &m)
 	}
 	return l.bundler.add(m, alone)
 }
@@ -278,7 +278,7 @@ func (c *NATS) Request(ctx context.Context, m Msg) (Msg, error) {
 		return Msg{}, err
 	}
 	m.Reply = l.inflight.reply(p)
-	err = c.publish(l, &m, p.alone)
+	err = c.publish(l, m, p.alone)
 	m.sent(err)
 	return l.inflight.await(ctx, m.Until, p, err)
 }

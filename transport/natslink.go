@@ -54,7 +54,7 @@ func (c *NATS) connect(ctx context.Context, to natsServer) (*natsLink, error) {
 	o, err := c.natsOptions(l)
 	if err == nil {
 		l.inflight = newInflight(inbox(o.InboxPrefix))
-		l.bundler = newBundler(func(m *Msg) error { return c.send(l, m) }, l.inflight.refuse, l.hold, &c.unsent)
+		l.bundler = newBundler(func(m Msg) error { return c.send(l, &m) }, l.inflight.refuse, l.hold, &c.unsent)
 		l.nc, err = o.Connect()
 		if dial := l.socket.connected(); err != nil {
 			err = explain(ctx, err, dial)
@@ -205,14 +205,16 @@ func (l *natsLink) flush(ctx context.Context) error {
 	}
 }
 
+func nothing() {}
+
 // hold has what is sent until release leave together, at once then.
 func (l *natsLink) hold() (release func()) {
 	g := l.socket.made.Load()
 	if g == nil {
-		return func() {}
+		return nothing
 	}
 	g.hold()
-	return g.release
+	return g.letGo
 }
 
 // close ends the link and waits for what runs on it, as long as that takes.
