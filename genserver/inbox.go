@@ -141,10 +141,14 @@ func (in *inbox) takeAll() (all []item) {
 	return all
 }
 
+// keptRing is how large a ring may be and be kept for another mailbox: half a megabyte,
+// which the garbage collector has back where no mailbox wants it.
+const keptRing = 1 << 14
+
 // recycle keeps an inbox for another mailbox, with rings that are not huge.
 func (in *inbox) recycle() {
-	for _, r := range []*ring{&in.came, &in.next} {
-		if len(r.slots) > 2*DefaultMailbox {
+	for _, r := range [...]*ring{&in.came, &in.next} {
+		if len(r.slots) > keptRing {
 			*r = ring{}
 		}
 	}
