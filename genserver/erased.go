@@ -11,7 +11,7 @@ import (
 // callErased is Call by way of bytes or of any: to a handler of other Go types
 // than the caller's, to a name between two lives, to another node.
 func callErased(ctx context.Context, from *Context, to Ref, m Message, o options) (any, error) {
-	if to.node == "" || to.node == to.sys.node {
+	if (to.node == "" || to.node == to.sys.node) && to.sys.knows(to.name) {
 		began := time.Now()
 		w := &erasedWaiter{}
 		w.arm()
@@ -38,9 +38,10 @@ func callErased(ctx context.Context, from *Context, to Ref, m Message, o options
 			return w.rep, w.err
 		case err != errGone: //nolint:errorlint // it's never wrapped
 			return nil, err
-		case to.node != "" || to.sys.router == nil:
-			return nil, undelivered(ErrNoProcess, to.String(), "")
 		}
+	}
+	if to.node == to.sys.node && to.node != "" || to.node == "" && to.sys.router == nil {
+		return nil, undelivered(ErrNoProcess, to.String(), "")
 	}
 	return to.sys.request(ctx, from, to, m, o, nil)
 }
