@@ -81,7 +81,7 @@ func TestCycleOverAnotherNode(t *testing.T) {
 	// Straight back to who waits.
 	start(t, s, "a", Puppet.With(hooks{}))
 	reply := newAnswer()
-	in := &genserver.Incoming{Envelope: waiting, Body: jsonBody(`{}`), Reply: reply}
+	in := &genserver.Incoming{Envelope: &waiting, Body: jsonBody(`{}`), Reply: reply}
 	in.To = "a"
 	s.Deliver(in)
 	_, err, _ := reply.once()
@@ -95,7 +95,7 @@ func TestCycleOverAnotherNode(t *testing.T) {
 		genserver.HandleCall(func(_ *puppet, c *genserver.Context, _ Do) (Done, error) { return Done{}, callOn(c, "a", Do{}) }))
 	start(t, s, "hop", hop.With(struct{}{}))
 	reply = newAnswer()
-	in = &genserver.Incoming{Envelope: waiting, Body: jsonBody(`{}`), Reply: reply}
+	in = &genserver.Incoming{Envelope: &waiting, Body: jsonBody(`{}`), Reply: reply}
 	in.To = "hop"
 	s.Deliver(in)
 	_, err, _ = reply.once()

@@ -198,7 +198,7 @@ func (c *Context) follow(h *header) {
 		c.msg.op, c.msg.kind = h.op, h.kind
 		c.mu.Unlock()
 	}
-	c.msg.local, c.msg.failed = h.local, false
+	c.msg.local, c.msg.remote, c.msg.span, c.msg.failed = h.local, h.remote, h.span, false
 	c.span = nil
 }
 

@@ -10,21 +10,15 @@ import "strings"
 //
 // Where the mailbox had no room, Deliver tells what it knows of it.
 func (s *System) Deliver(in *Incoming) Overload {
-	h := header{kind: in.Kind, op: in.Op, remote: &in.Envelope}
-	if in.Span.IsValid() {
-		h.span = &in.Span
-	}
 	if in.Kind != KindCall {
-		it := oneWays.Get().(*oneWay)
-		it.hdr, it.body = h, in.Body
-		err := s.push(in.To, it, false)
+		err := s.pushOneWay(in)
 		if err == nil {
 			return Overload{}
 		}
-		it.recycle()
 		s.drop(in.To, in.Kind, in.Op, s.refusal(in.To, err))
 		return s.overload(in.To, err)
 	}
+	h := in.header()
 	h.deadline = in.Deadline
 	if waits(in.Chain, s.node, in.To) {
 		in.Reply.Reply(nil, cycle(in.Chain, s.node, in.To))
@@ -40,6 +34,33 @@ func (s *System) Deliver(in *Incoming) Overload {
 	}
 	in.Reply.Reply(nil, s.refusal(in.To, err))
 	return s.overload(in.To, err)
+}
+
+func (in *Incoming) header() header {
+	h := header{kind: in.Kind, op: in.Op, remote: in.Envelope}
+	if in.Span.IsValid() {
+		h.span = &in.Span
+	}
+	return h
+}
+
+// pushOneWay queues a cast or an info: as a letter where it's known who handles it.
+func (s *System) pushOneWay(in *Incoming) error {
+	if p := s.procs.get(in.To); p != nil && in.Op != "" && s.metrics == nil {
+		if handler, known := lookup(p.host.entries(in.Kind), in.Op); known {
+			err := p.pushSlot(&slot{what: in, letter: letter{handler: handler}}, false)
+			if err != errGone { //nolint:errorlint // it's never wrapped
+				return err
+			}
+		}
+	}
+	it := oneWays.Get().(*oneWay)
+	it.hdr, it.body = in.header(), in.Body
+	err := s.push(in.To, it, false)
+	if err != nil {
+		it.recycle()
+	}
+	return err
 }
 
 // Refuse answers a message that is not let in with the error; one that has no

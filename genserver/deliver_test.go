@@ -120,7 +120,7 @@ func TestPublishToAnotherNode(t *testing.T) {
 
 func deliver(s *genserver.System, to string, kind genserver.Kind, op, body string) *answer {
 	a := newAnswer()
-	in := &genserver.Incoming{Envelope: genserver.Envelope{To: to, Kind: kind, Op: op}, Body: jsonBody(body)}
+	in := &genserver.Incoming{Envelope: &genserver.Envelope{To: to, Kind: kind, Op: op}, Body: jsonBody(body)}
 	if kind == genserver.KindCall {
 		in.Reply = a
 	}
@@ -218,7 +218,7 @@ func TestDeliverOfExpiredWork(t *testing.T) {
 		a, b := newAnswer(), newAnswer()
 		for i, a := range []*answer{a, b} {
 			s.Deliver(&genserver.Incoming{
-				Envelope: genserver.Envelope{To: "q", Kind: genserver.KindCall, Op: "ask", Deadline: time.Now().Add(time.Second), From: "x", FromNode: "n2"},
+				Envelope: &genserver.Envelope{To: "q", Kind: genserver.KindCall, Op: "ask", Deadline: time.Now().Add(time.Second), From: "x", FromNode: "n2"},
 				Body:     jsonBody(`{}`), Reply: a,
 			})
 			_ = i
@@ -243,7 +243,7 @@ func TestDeliverWhileDraining(t *testing.T) {
 	call := func(chain ...string) error {
 		a := newAnswer()
 		s.Deliver(&genserver.Incoming{
-			Envelope: genserver.Envelope{To: "p", Kind: genserver.KindCall, Op: "ask", From: "other", FromNode: "n2", Chain: chain},
+			Envelope: &genserver.Envelope{To: "p", Kind: genserver.KindCall, Op: "ask", From: "other", FromNode: "n2", Chain: chain},
 			Body:     jsonBody(`{"n":1}`), Reply: a,
 		})
 		_, err, _ := a.once()
@@ -301,7 +301,7 @@ func TestDeliverTellsWhoSends(t *testing.T) {
 		genserver.HandleCall(func(_ *struct{}, c *genserver.Context, _ Ask) (Done, error) { from = c.From(); return Done{3}, nil }))
 	start(t, s, "p", typ.With(struct{}{}))
 	a := newAnswer()
-	s.Deliver(&genserver.Incoming{Envelope: genserver.Envelope{To: "p", Kind: genserver.KindCall, Op: "ask", From: "asker", FromNode: "n2"}, Body: jsonBody(`{}`), Reply: a})
+	s.Deliver(&genserver.Incoming{Envelope: &genserver.Envelope{To: "p", Kind: genserver.KindCall, Op: "ask", From: "asker", FromNode: "n2"}, Body: jsonBody(`{}`), Reply: a})
 	v, err, _ := a.once()
 	if v != any(Done{3}) || err != nil {
 		t.Errorf("got %v, %v, want a Done of 3", v, err)

@@ -236,7 +236,7 @@ var Gater = genserver.Define("test.Gater", func(_ *genserver.Context, g gater) (
 // inbound is a call from another node, without its Replier.
 func inbound(to string) *genserver.Incoming {
 	return &genserver.Incoming{
-		Envelope: genserver.Envelope{To: to, Kind: genserver.KindCall, Op: "do", From: "x", FromNode: "n2"},
+		Envelope: &genserver.Envelope{To: to, Kind: genserver.KindCall, Op: "do", From: "x", FromNode: "n2"},
 		Body:     jsonBody(`{}`),
 	}
 }

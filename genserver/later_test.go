@@ -149,7 +149,7 @@ func TestDeliveredCallLater(t *testing.T) {
 	p := start(t, s, "broker", Broker.With(struct{}{}))
 	reply := newAnswer()
 	s.Deliver(&genserver.Incoming{
-		Envelope: genserver.Envelope{To: "broker", Kind: genserver.KindCall, Op: "later"}, Body: jsonBody(`{}`), Reply: reply,
+		Envelope: &genserver.Envelope{To: "broker", Kind: genserver.KindCall, Op: "later"}, Body: jsonBody(`{}`), Reply: reply,
 	})
 	waitPending(t, p, 1)
 	_, err := genserver.Call(t.Context(), s.Ref("broker"), genserver.Map{"type": "send"})

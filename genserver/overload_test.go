@@ -63,7 +63,7 @@ func TestBlockedCastEnds(t *testing.T) {
 		}
 
 		// What another node sends doesn't wait.
-		s.Deliver(&genserver.Incoming{Envelope: genserver.Envelope{To: "p", Kind: genserver.KindCast, Op: "tell"}})
+		s.Deliver(&genserver.Incoming{Envelope: &genserver.Envelope{To: "p", Kind: genserver.KindCast, Op: "tell"}})
 		if got := s.Stats().Dropped; got != 2 {
 			t.Errorf("got %d dropped, want 2", got)
 		}

@@ -65,7 +65,8 @@ type Outgoing struct {
 
 // Incoming is a message from another node, or from a plain NATS client.
 type Incoming struct {
-	Envelope
+	// Envelope may be that of other messages too, and nobody changes it.
+	*Envelope
 	// Body is the payload. It is decoded in the server's goroutine.
 	Body Body
 	// Reply takes a call's answer; nil for a cast or an info.

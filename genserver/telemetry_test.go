@@ -228,7 +228,7 @@ func TestSpanOfARemoteCaller(t *testing.T) {
 	start(t, s, "p", orderTypes["typed"].With(struct{}{}))
 	a := newAnswer()
 	s.Deliver(&genserver.Incoming{
-		Envelope: genserver.Envelope{To: "p", Kind: genserver.KindCall, Span: remoteSpan, From: "far", FromNode: "n2"},
+		Envelope: &genserver.Envelope{To: "p", Kind: genserver.KindCall, Span: remoteSpan, From: "far", FromNode: "n2"},
 		Body:     jsonBody(`{"type":"ask","n":1}`), Reply: a,
 	})
 	_, err, _ := a.once()

@@ -31,7 +31,7 @@ func FuzzRuntimeMessages(f *testing.F) {
 		}
 		reply := &once{}
 		n.router.control(&genserver.Incoming{
-			Envelope: genserver.Envelope{To: runtimeName, Kind: genserver.KindCall, Op: op},
+			Envelope: &genserver.Envelope{To: runtimeName, Kind: genserver.KindCall, Op: op},
 			Body:     transport.NewBody(transport.MsgPack, data), Reply: reply,
 		})
 		if reply.answers > 1 {

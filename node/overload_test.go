@@ -68,7 +68,7 @@ func TestSendersAreToldOfAnOverload(t *testing.T) {
 		o.start()
 		refuse := func(node string, kind genserver.Kind, n int) {
 			for range n {
-				o.full(&genserver.Incoming{Envelope: genserver.Envelope{To: "s", Kind: kind, FromNode: node}}, genserver.Overload{Waiting: 1000})
+				o.full(&genserver.Incoming{Envelope: &genserver.Envelope{To: "s", Kind: kind, FromNode: node}}, genserver.Overload{Waiting: 1000})
 			}
 			synctest.Wait()
 		}

@@ -18,10 +18,10 @@ func ServeAdmin(conn Conn, s Subjects, incarnation, server string, log *slog.Log
 		if len(m.Data) == 0 {
 			m.Data = []byte("{}")
 		}
-		d, err := svc.publicIncoming(&m, server)
+		in, err := svc.publicIncoming(&m, server)
 		if err == nil {
 			var ok bool
-			if d.in.Op, ok = s.AdminOp(m.Subject, incarnation); !ok {
+			if in.Op, ok = s.AdminOp(m.Subject, incarnation); !ok {
 				err = fmt.Errorf("subject %q has no op", m.Subject)
 			}
 		}
@@ -30,7 +30,7 @@ func ServeAdmin(conn Conn, s Subjects, incarnation, server string, log *slog.Log
 			return
 		}
 		svc.received.Add(1)
-		deliver(&d.in)
+		deliver(in)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("serve operators of node %s: %w", incarnation, err)
@@ -49,13 +49,13 @@ func ServeDirect(conn Conn, s Subjects, incarnation string, log *slog.Logger, de
 			svc.refusePublic(&m, "", fmt.Errorf("subject %q names no server; a name is %s", m.Subject, name.Rule))
 			return
 		}
-		d, err := svc.publicIncoming(&m, server)
+		in, err := svc.publicIncoming(&m, server)
 		if err != nil {
 			svc.refusePublic(&m, server, err)
 			return
 		}
 		svc.received.Add(1)
-		deliver(&d.in)
+		deliver(in)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("serve the servers of node %s to operators: %w", incarnation, err)

@@ -314,55 +314,63 @@ func isBundle(subject string, data []byte) bool {
 		strings.HasSuffix(subject, "."+bundleToken)
 }
 
-// unbundle calls each with what is in a bundle; tokens are the last of its reply
-// subject. The error is an [ErrFrame]; each was called with nothing then.
-func unbundle(data []byte, tokens string, each func(entry)) error {
-	if err := walkBundle(data, tokens, func(entry) {}); err != nil {
-		return err
-	}
-	return walkBundle(data, tokens, each)
+// bundleReader walks the entries of a bundle; tokens are the last of its reply subject
+// that are left.
+type bundleReader struct {
+	data   []byte
+	tokens string
 }
 
-func walkBundle(data []byte, tokens string, each func(entry)) error {
-	cut := func() error { return fmt.Errorf("%w: a bundle cut off", ErrFrame) }
-	text := func() ([]byte, bool) {
-		size, n := binary.Uvarint(data)
-		if n <= 0 || size > uint64(len(data)-n) { // The difference is never negative.
-			return nil, false
+// unbundle readies the reading of a bundle and counts its entries. The error is an
+// [ErrFrame]; without one, so many calls of next are sure to succeed.
+func unbundle(data []byte, tokens string) (r bundleReader, n int, err error) {
+	r = bundleReader{data[frameHeader:], tokens}
+	for check := r; len(check.data) > 0; n++ {
+		if _, err := check.next(); err != nil {
+			return r, 0, err
 		}
-		v := data[n : n+int(size)] // Bounded by len(data).
-		data = data[n+int(size):]
-		return v, true
 	}
-	data = data[frameHeader:]
-	for len(data) > 0 {
-		var e entry
-		var ok bool
-		if e.rest, ok = text(); !ok || len(data) == 0 {
-			return cut()
-		}
-		calls := data[0]
-		data = data[1:]
-		if calls > 1 {
-			return fmt.Errorf("%w: byte %#x in a bundle", ErrFrame, calls)
-		}
-		if calls == 1 {
-			if e.token, tokens, _ = strings.Cut(tokens, bundleJoint); e.token == "" {
-				return fmt.Errorf("%w: a bundle of more calls than reply subjects", ErrFrame)
-			}
-		}
-		if e.data, ok = text(); !ok {
-			return cut()
-		}
-		each(e)
+	return r, n, nil
+}
+
+func (r *bundleReader) next() (e entry, err error) {
+	if e.rest, err = r.text(); err != nil {
+		return e, err
 	}
-	return nil
+	if len(r.data) == 0 {
+		return e, errCutOff
+	}
+	calls := r.data[0]
+	r.data = r.data[1:]
+	if calls > 1 {
+		return e, fmt.Errorf("%w: byte %#x in a bundle", ErrFrame, calls)
+	}
+	if calls == 1 {
+		if e.token, r.tokens, _ = strings.Cut(r.tokens, bundleJoint); e.token == "" {
+			return e, fmt.Errorf("%w: a bundle of more calls than reply subjects", ErrFrame)
+		}
+	}
+	e.data, err = r.text()
+	return e, err
+}
+
+var errCutOff = fmt.Errorf("%w: a bundle cut off", ErrFrame)
+
+func (r *bundleReader) text() ([]byte, error) {
+	size, n := uvarint(r.data)
+	if n <= 0 || size > uint64(len(r.data)-n) { // The difference is never negative.
+		return nil, errCutOff
+	}
+	v := r.data[n : n+int(size)] // Bounded by len(data).
+	r.data = r.data[n+int(size):]
+	return v, nil
 }
 
 // unbundler turns bundles into messages, for one subscription.
 type unbundler struct {
 	prefix   string // of the subjects
 	subjects map[string]string
+	last     string // one of them: most come in rows
 }
 
 // deliver hands on a message, or the messages of a bundle.
@@ -374,23 +382,34 @@ func (u *unbundler) deliver(m Msg, to func(Msg)) {
 	prefix := m.Subject[:len(m.Subject)-len(bundleToken)]
 	at := strings.LastIndexByte(m.Reply, '.') + 1
 	replies := m.Reply[:at]
-	err := unbundle(m.Data, m.Reply[at:], func(e entry) {
-		one := Msg{Subject: u.subject(prefix, e.rest), Data: e.data}
+	entries, n, err := unbundle(m.Data, m.Reply[at:])
+	if err != nil {
+		to(m) // for whoever takes frames to refuse
+		return
+	}
+	for more := n - 1; more >= 0; more-- {
+		e, _ := entries.next() // It succeeds so many times.
+		one := Msg{Subject: u.subject(prefix, e.rest), Data: e.data, more: more}
 		if e.token != "" {
 			one.Reply, one.Bundle = replies+e.token, replies
 		}
 		to(one)
-	})
-	if err != nil {
-		to(m) // for whoever takes frames to refuse
 	}
 }
 
 // subject remembers: most messages are for a few servers.
 func (u *unbundler) subject(prefix string, rest []byte) string {
 	if prefix != u.prefix {
-		u.prefix, u.subjects = prefix, nil
+		u.prefix, u.subjects, u.last = prefix, nil, ""
 	}
+	if len(u.last) > len(prefix) && u.last[len(prefix):] == string(rest) {
+		return u.last
+	}
+	u.last = u.known(prefix, rest)
+	return u.last
+}
+
+func (u *unbundler) known(prefix string, rest []byte) string {
 	if s, ok := u.subjects[string(rest)]; ok {
 		return s
 	}

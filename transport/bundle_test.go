@@ -189,25 +189,27 @@ func FuzzBundle(f *testing.F) {
 			return // no token has a dot in it
 		}
 		var again pack
-		n := 0
-		err := unbundle(data, tokens, func(e entry) {
+		entries, n, err := unbundle(data, tokens)
+		for range n {
+			e, err := entries.next()
+			if err != nil {
+				t.Fatalf("got %v of an entry that was counted", err)
+			}
 			m := Msg{Subject: "n." + string(e.rest), Bundle: "n.", Data: e.data}
 			if e.token != "" {
 				m.Reply = "in." + e.token
 			}
 			again.add(&m)
-			n++
-		})
+		}
 		if err != nil {
 			if !errors.Is(err, ErrFrame) || n > 0 {
 				t.Errorf("got %v and %d messages, want %v and none", err, n, ErrFrame)
 			}
 			return
 		}
-		m := 0
 		if n > 0 {
 			reply := string(again.reply[strings.LastIndexByte(string(again.reply), '.')+1:])
-			if err := unbundle(again.buf, reply, func(entry) { m++ }); err != nil || m != n {
+			if _, m, err := unbundle(again.buf, reply); err != nil || m != n {
 				t.Errorf("got %d messages, %v, want the %d again", m, err, n)
 			}
 		}

@@ -284,13 +284,14 @@ var (
 	emptyMsgPack = []byte{0x80}
 )
 
-func (b *body) Decode(v any) error {
-	data := b.data
+func (b *body) Decode(v any) error { return decodePayload(b.codec, b.data, v) }
+
+func decodePayload(codec genserver.Codec, data []byte, v any) error {
 	if len(data) == 0 {
 		data = emptyJSON
-		if b.codec == MsgPack {
+		if codec == MsgPack {
 			data = emptyMsgPack
 		}
 	}
-	return b.codec.Decode(data, v)
+	return codec.Decode(data, v)
 }

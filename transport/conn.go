@@ -80,6 +80,8 @@ type Msg struct {
 	// Sent, of a request, unless it's nil, is called when the message has left for
 	// the broker in order, before the answer is awaited. It must not block.
 	Sent func()
+
+	more int // how many messages of the same bundle follow it
 }
 
 // sent tells that a request has left, unless it has not.

@@ -175,30 +175,32 @@ func appendField[T string | []byte](dst []byte, tag byte, value T) []byte {
 // ParseFrame reads a message. The error is an [ErrFrame] or an
 // [ErrFrameVersion]; it never panics, and allocates no more than the bytes
 // given plus the chain.
-func ParseFrame(data []byte) (Frame, error) { return parseFrame(data, nil) }
+func ParseFrame(data []byte) (f Frame, err error) {
+	if err := f.parse(data, nil); err != nil {
+		return Frame{}, err
+	}
+	return f, nil
+}
 
-// parseFrame is ParseFrame with what was read before, nil for none.
-func parseFrame(data []byte, known *texts) (Frame, error) {
+// parse is ParseFrame, into a zero Frame, with what was read before, nil for none. It
+// goes over the bytes once: nodes read a frame for every message.
+func (f *Frame) parse(data []byte, known *texts) error {
 	shape, err := frameShape(data)
 	if err != nil {
-		return Frame{}, err
+		return err
 	}
-	f := Frame{Kind: genserver.Kind(shape)}
+	f.Kind = genserver.Kind(shape)
 	if f.Kind < genserver.KindCall || f.Kind > genserver.KindInfo {
-		return Frame{}, fmt.Errorf("%w: shape %#x is no message", ErrFrame, shape)
-	}
-	// The first pass finds the end of the fields.
-	end, links, err := measure(data)
-	if err != nil {
-		return Frame{}, err
-	}
-	if links > 0 {
-		f.Chain = make([]string, 0, links)
+		return fmt.Errorf("%w: shape %#x is no message", ErrFrame, shape)
 	}
 	var span trace.SpanContextConfig
 	var state string
+	var seen fields
 	r := fieldReader{data: data, at: frameHeader}
 	for r.next() {
+		if err := seen.add(r.tag); err != nil {
+			return err
+		}
 		switch r.tag {
 		case tagOp:
 			f.Op, err = r.text(known, maxText)
@@ -224,12 +226,17 @@ func parseFrame(data []byte, known *texts) (Frame, error) {
 			f.Origin, err = r.origin(known)
 		}
 		if err != nil {
-			return Frame{}, err
+			return err
 		}
 	}
-	f.Payload = data[end:]
-	f.Span = spanContext(span, state)
-	return f, nil
+	if !r.ended {
+		return fmt.Errorf("%w: cut off at byte %d", ErrFrame, r.at)
+	}
+	f.Payload = data[r.at:]
+	if span.TraceID.IsValid() {
+		f.Span = spanContext(span, state)
+	}
+	return nil
 }
 
 // spanContext ignores a trace state that W3C's rules refuse, as they ask.
@@ -259,32 +266,44 @@ func frameShape(data []byte) (byte, error) {
 	return data[2], nil
 }
 
-// measure walks the fields of a frame and checks their shape: it returns
-// where the payload begins and how many links the chain has.
-func measure(data []byte) (end, links int, err error) {
+// measure walks the fields of a frame, checks their shape, and returns where the
+// payload begins.
+func measure(data []byte) (end int, err error) {
 	r := fieldReader{data: data, at: frameHeader}
-	var seen uint64 // a bit for each tag that is known
-	for n := 0; r.next(); n++ {
-		if n == maxFields {
-			return 0, 0, fmt.Errorf("%w: more than %d fields", ErrFrame, maxFields)
-		}
-		switch bit := uint64(1) << (r.tag & 63); {
-		case r.tag == tagChain:
-			links++
-		case !knownTag(r.tag):
-		case seen&bit != 0:
-			return 0, 0, fmt.Errorf("%w: field %d twice", ErrFrame, r.tag)
-		default:
-			seen |= bit
+	var seen fields
+	for r.next() {
+		if err := seen.add(r.tag); err != nil {
+			return 0, err
 		}
 	}
 	if !r.ended {
-		return 0, 0, fmt.Errorf("%w: cut off at byte %d", ErrFrame, r.at)
+		return 0, fmt.Errorf("%w: cut off at byte %d", ErrFrame, r.at)
 	}
-	if links > maxChain {
-		return 0, 0, fmt.Errorf("%w: a call chain of %d servers", ErrFrame, links)
+	return r.at, nil
+}
+
+// fields are those that a frame has had so far.
+type fields struct {
+	known    uint64 // a bit for each tag that is known
+	n, links int
+}
+
+func (f *fields) add(tag byte) error {
+	if f.n++; f.n > maxFields {
+		return fmt.Errorf("%w: more than %d fields", ErrFrame, maxFields)
 	}
-	return r.at, links, nil
+	switch bit := uint64(1) << (tag & 63); {
+	case tag == tagChain:
+		if f.links++; f.links > maxChain {
+			return fmt.Errorf("%w: a call chain of more than %d servers", ErrFrame, maxChain)
+		}
+	case !knownTag(tag):
+	case f.known&bit != 0:
+		return fmt.Errorf("%w: field %d twice", ErrFrame, tag)
+	default:
+		f.known |= bit
+	}
+	return nil
 }
 
 func knownTag(tag byte) bool { return tag <= tagOrigin }
@@ -309,7 +328,7 @@ func (r *fieldReader) next() bool {
 		r.ended = true
 		return false
 	}
-	size, n := binary.Uvarint(r.data[r.at:])
+	size, n := uvarint(r.data[r.at:])
 	if n <= 0 || size > uint64(len(r.data)-r.at-n) { // The difference is never negative.
 		return false
 	}
@@ -317,6 +336,14 @@ func (r *fieldReader) next() bool {
 	r.to = r.from + int(size) // Bounded by len(data) above.
 	r.at = r.to
 	return true
+}
+
+// uvarint is binary.Uvarint, quicker where the number takes a byte, as most do.
+func uvarint(data []byte) (uint64, int) {
+	if len(data) > 0 && data[0] < 0x80 {
+		return uint64(data[0]), 1
+	}
+	return binary.Uvarint(data)
 }
 
 func (r *fieldReader) value() []byte { return r.data[r.from:r.to] }

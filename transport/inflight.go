@@ -137,7 +137,14 @@ func (in *inflight) release(w *waiter) {
 // theirs; later answers to the same request, and answers to none, are dropped.
 func (in *inflight) answer(m Msg) {
 	if isBundle(m.Subject, m.Data) {
-		_ = unbundle(m.Data, "", func(e entry) { in.settle(string(e.rest), answer{msg: Msg{Data: e.data}}) })
+		entries, n, err := unbundle(m.Data, "")
+		if err != nil {
+			return
+		}
+		for range n {
+			e, _ := entries.next() // It succeeds so many times.
+			in.settle(string(e.rest), answer{msg: Msg{Data: e.data}})
+		}
 		return
 	}
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {

@@ -44,13 +44,13 @@ func ServePublic(conn Conn, s Subjects, name string, log *slog.Logger, deliver f
 	svc := newService(conn, log)
 	var err error
 	svc.sub, err = conn.Subscribe(s.Public(name), func(m Msg) {
-		d, err := svc.publicIncoming(&m, name)
+		in, err := svc.publicIncoming(&m, name)
 		if err != nil {
 			svc.refusePublic(&m, name, err)
 			return
 		}
 		svc.received.Add(1)
-		deliver(&d.in)
+		deliver(in)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("serve %s to plain clients: %w", name, err)
@@ -58,7 +58,15 @@ func ServePublic(conn Conn, s Subjects, name string, log *slog.Logger, deliver f
 	return svc, nil
 }
 
-func (s *Service) publicIncoming(m *Msg, name string) (*delivery, error) {
+// publicDelivery is all that a plain client's message needs, in one allocation.
+type publicDelivery struct {
+	in       genserver.Incoming
+	envelope genserver.Envelope
+	body     body
+	replier  replier
+}
+
+func (s *Service) publicIncoming(m *Msg, name string) (*genserver.Incoming, error) {
 	codec, err := Detect(m.Data, m.Header.Get(HeaderContentType))
 	if err != nil {
 		return nil, err
@@ -67,19 +75,15 @@ func (s *Service) publicIncoming(m *Msg, name string) (*delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &callDelivery{delivery: delivery{body: body{codec: codec, data: m.Data}}}
-	d.in = genserver.Incoming{
-		Envelope: genserver.Envelope{
-			To: name, Kind: genserver.KindCast, Deadline: deadline, Span: clientSpan(m.Header),
-		},
-		Body: &d.body,
-	}
+	d := &publicDelivery{body: body{codec: codec, data: m.Data}}
+	d.envelope = genserver.Envelope{To: name, Kind: genserver.KindCast, Deadline: deadline, Span: clientSpan(m.Header)}
+	d.in = genserver.Incoming{Envelope: &d.envelope, Body: &d.body}
 	if m.Reply != "" {
-		d.in.Kind = genserver.KindCall
+		d.envelope.Kind = genserver.KindCall
 		d.replier = replier{svc: s, subject: m.Reply, form: publicForm{codec: codec, server: name}, began: time.Now()}
 		d.in.Reply = &d.replier
 	}
-	return &d.delivery, nil
+	return &d.in, nil
 }
 
 func (s *Service) refusePublic(m *Msg, name string, err error) {

@@ -75,7 +75,7 @@ func ParseReply(data []byte) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
-	end, _, err := measure(data)
+	end, err := measure(data)
 	if err != nil {
 		return Reply{}, err
 	}

@@ -95,6 +95,9 @@ type gaps struct {
 	// earlier, and what was there and not heard of since is forgotten.
 	recent, earlier map[uint64]*progress
 	forgets         bool // a stream not seen may have been, and been forgotten
+
+	lastStream uint64
+	last       *progress // lastStream's, which is recent; nil for none
 }
 
 type progress struct{ highest, withheld uint64 }
@@ -105,9 +108,12 @@ func (g *gaps) note(n Number) {
 	if n.N == 0 {
 		return
 	}
-	p := g.recent[n.Stream]
-	if p == nil {
-		p = g.remember(n)
+	p := g.last
+	if p == nil || n.Stream != g.lastStream {
+		if p = g.recent[n.Stream]; p == nil {
+			p = g.remember(n)
+		}
+		g.last, g.lastStream = p, n.Stream
 	}
 	switch {
 	case n.N <= p.highest:

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/civitas-go/civitas/genserver"
-	"github.com/civitas-go/civitas/internal/name"
 )
 
 // Service is one subscription that feeds servers: what [ServeNode] and
@@ -29,8 +28,11 @@ type Service struct {
 	gaps gaps // on a node's subject
 
 	// Of the goroutine that delivers.
-	known   texts
-	servers map[string]string // by subject
+	known       texts
+	targets     map[string]*target // by subject
+	lastSubject string
+	lastTarget  *target    // its
+	deliveries  []delivery // for what is left of a bundle
 
 	lastLog atomic.Int64 // when the last line was logged, in Unix nanoseconds
 	unsaid  atomic.Uint64
@@ -103,17 +105,17 @@ func ServeNode(conn Conn, s Subjects, incarnation string, log *slog.Logger, deli
 	svc := newService(conn, log)
 	var err error
 	svc.sub, err = conn.Subscribe(s.NodeAll(incarnation), func(m Msg) {
-		d, epoch, from, err := svc.incoming(&m, s, incarnation)
+		in, epoch, from, err := svc.incoming(&m, s, incarnation)
 		if err != nil {
 			svc.refuse(&m, err)
 			return
 		}
 		svc.received.Add(1)
-		if d.in.To == bundleToken && d.in.Reply != nil {
-			d.in.Reply.Reply(nil, nil) // See TakesBundles.
+		if in.To == bundleToken && in.Reply != nil {
+			in.Reply.Reply(nil, nil) // See TakesBundles.
 			return
 		}
-		deliver(&d.in, epoch, from)
+		deliver(in, epoch, from)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("serve node %s: %w", incarnation, err)
@@ -131,65 +133,6 @@ func newService(conn Conn, log *slog.Logger) *Service {
 
 // nowPublisher is a Conn that gathers what is sent, and can do without.
 type nowPublisher interface{ publishNow(m Msg) error }
-
-// delivery is all that one message needs, in one allocation.
-type delivery struct {
-	in   genserver.Incoming
-	body body
-}
-
-// callDelivery is the same for a call.
-type callDelivery struct {
-	delivery
-	replier replier
-}
-
-func (s *Service) incoming(m *Msg, subjects Subjects, incarnation string) (*delivery, uint64, Origin, error) {
-	server, ok := s.server(m.Subject, subjects, incarnation)
-	if !ok {
-		return nil, 0, Origin{}, fmt.Errorf("subject %q names no server; a name is %s", m.Subject, name.Rule)
-	}
-	f, err := parseFrame(m.Data, &s.known)
-	if err != nil {
-		return nil, 0, Origin{}, err
-	}
-	s.gaps.note(f.Number)
-	var d *delivery
-	if f.Kind != genserver.KindCall {
-		d = new(delivery)
-	} else {
-		if m.Reply == "" {
-			return nil, 0, Origin{}, errors.New("a call without a reply subject")
-		}
-		call := &callDelivery{replier: replier{svc: s, subject: m.Reply, bundle: m.Bundle, form: frameForm{}}}
-		d = &call.delivery
-		d.in.Reply = &call.replier
-	}
-	d.body = body{codec: MsgPack, data: f.Payload}
-	d.in.Body = &d.body
-	e := &d.in.Envelope
-	e.To, e.Kind, e.Op, e.From, e.FromNode, e.Span, e.Chain = server, f.Kind, f.Op, f.From, f.FromNode, f.Span, f.Chain
-	e.FromEpoch = f.Origin.Epoch
-	if f.Remaining != 0 {
-		e.Deadline = deadlineIn(f.Remaining, time.Now())
-	}
-	return d, f.Epoch, f.Origin, nil
-}
-
-// server is Subjects.NodeName, which takes its time, once for each subject.
-func (s *Service) server(subject string, subjects Subjects, incarnation string) (string, bool) {
-	if server, ok := s.servers[subject]; ok {
-		return server, true
-	}
-	server, ok := subjects.NodeName(subject, incarnation)
-	if ok {
-		if s.servers == nil || len(s.servers) >= maxTexts {
-			s.servers = make(map[string]string)
-		}
-		s.servers[subject] = server
-	}
-	return server, ok
-}
 
 func (s *Service) refuse(m *Msg, err error) {
 	s.malformed.Add(1)
