@@ -3,11 +3,14 @@ package clustertest
 import (
 	"container/heap"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/civitas-go/civitas/internal/membership"
+	"github.com/civitas-go/civitas/internal/placement"
 )
 
 // Faults are mistakes planted in the protocol, to prove that [Simulate] finds
@@ -38,6 +41,26 @@ type Faults struct {
 	FencingOff bool
 	// UnprovenState: an owner begins with the state that it reads, which may be old.
 	UnprovenState bool
+
+	// NoAdoption: a new leader does not ask who owns what.
+	NoAdoption bool
+	// BlindLead: the lead record is written without compare-and-set.
+	BlindLead bool
+	// EarlyVerdict: a session is taken for ended as its verdict is sent, before that
+	// is acknowledged.
+	EarlyVerdict bool
+	// BlindStart: a node that is ordered to start a child takes its name without
+	// compare-and-set, so that a leader that is none any more is obeyed.
+	BlindStart bool
+	// AnyNode: a child is ordered on any node, and that node starts it.
+	AnyNode bool
+	// DeathsUnheard: the leader does not ask whether the nodes live on.
+	DeathsUnheard bool
+
+	// EveryoneLeads is no mistake to be found: each node takes itself for the leader
+	// for all of its life, whatever the record says, and gives orders though its gate
+	// is closed. That can delay what the true leader does, and corrupts nothing.
+	EveryoneLeads bool
 }
 
 // Violation is a broken invariant of a simulated schedule.
@@ -62,6 +85,9 @@ type Stats struct {
 	// Fast counts the verdicts by witnesses' ends, Calls the calls that were
 	// replied to, Unknown those that may or may not have been done.
 	Fast, Calls, Unknown int
+	// Terms counts the times that a process began to lead, Orders its orders to start
+	// a child, and Stale those that a node got of one that did not lead any more.
+	Terms, Orders, Stale int
 	// Unchecked counts histories that could not be checked in time.
 	Unchecked int
 }
@@ -77,6 +103,9 @@ func (s *Stats) Add(t Stats) {
 	s.Fast += t.Fast
 	s.Calls += t.Calls
 	s.Unknown += t.Unknown
+	s.Terms += t.Terms
+	s.Orders += t.Orders
+	s.Stale += t.Stale
 	s.Unchecked += t.Unchecked
 }
 
@@ -92,6 +121,14 @@ func (s *Stats) Add(t Stats) {
 //	            connections' ends are late or lost
 //	the network is cut between a node and one server or all, both ways or one;
 //	            what a cut stopped may come when it has ended
+//	leaders     crash, freeze, leave, or are cut off; their orders are lost, late,
+//	            or come from one who leads no more
+//
+// In one half of the schedules nodes claim names as they like. In the other the
+// names are children of the cluster's tree, and a leader, by the lead record, orders
+// nodes to start them: some that any node may run, one that wants a label, one that
+// wants a type, and one that no node can run. Children fail to start, or are given
+// up by their nodes.
 //
 // Then all that ends, and what is left must come to order. At every step these
 // must hold, or Simulate returns the [Violation]:
@@ -103,6 +140,11 @@ func (s *Stats) Add(t Stats) {
 //	I4  nobody owns what the store has not acknowledged, nor succeeds the living
 //	I5  an unknown outcome is no failure: in the end nothing is recorded as
 //	    owned by the living that they do not serve
+//	P1  no child is ordered on a node, or runs on one, that may not run it
+//	P2  what runs is adopted: no start is ordered of a child that a living node
+//	    has run for half a minute, whoever leads; and none loses its name (I4)
+//	P3  in the end one process leads, the one on record, and each child that a
+//	    node can run runs once, the others not at all
 //
 // Each name is a counter whose state is in the store, written by its owner
 // alone, and whose calls must be linearizable.
@@ -124,8 +166,6 @@ const (
 	simCalm    = 80 * time.Second // how long they may take to come to order
 )
 
-var simNames = []string{"a", "b"}
-
 type sim struct {
 	seed   uint64
 	rng    *rand.Rand
@@ -141,6 +181,10 @@ type sim struct {
 	procs  []*simProc
 	lives  int
 	starts map[string]uint64 // the latest epoch in which a handler has started
+	nodes  []string
+	names  []string         // of servers
+	tree   []placement.Spec // they are the children of; nil if there is no coordinator
+	owners []*simProc       // of the names, in the check
 
 	servers  []*simServer
 	events   bool // the servers tell of connections' ends
@@ -172,9 +216,11 @@ func newSim(seed uint64, f Faults, trace func(time.Duration, string)) *sim {
 
 func (s *sim) run() {
 	s.startServers()
+	s.plant()
 	nodes := 2 + s.rng.IntN(3)
 	for n := range nodes {
-		s.startNode(fmt.Sprintf("n%d", n), s.upTo(2*time.Second))
+		s.nodes = append(s.nodes, fmt.Sprintf("n%d", n))
+		s.startNode(s.nodes[n], s.upTo(2*time.Second))
 	}
 	s.store.trouble()
 	s.netTrouble()
@@ -275,3 +321,5 @@ func (q *simQueue) Pop() any {
 	*q = old[:len(old)-1]
 	return e
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -41,7 +41,7 @@ func (p *simProc) keepCalling() {
 // call reads who owns a name, and calls that.
 func (p *simProc) call() {
 	s := p.s
-	name := simNames[s.rng.IntN(len(simNames))]
+	name := s.names[s.rng.IntN(len(s.names))]
 	p.op(simKey{'o', name}, membership.Step{Do: membership.Get}, simRecord{}, func(r membership.Result) {
 		to := s.process(r.Holder)
 		if r.Outcome != membership.OK || to == nil || s.calm {
@@ -112,7 +112,7 @@ func (s *sim) checkHistory() {
 			s.unknown(c)
 		}
 	}
-	for _, name := range simNames {
+	for _, name := range s.names {
 		var known, unknown []simOp
 		for _, op := range s.history {
 			switch {

@@ -1,21 +1,32 @@
 package clustertest
 
-import "github.com/civitas-go/civitas/internal/membership"
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/civitas-go/civitas/internal/membership"
+	"github.com/civitas-go/civitas/internal/placement"
+)
 
 // check holds after every event.
 func (s *sim) check() {
-	for _, name := range simNames {
-		var owner *simProc
-		for _, p := range s.procs {
-			if _, mine := p.owned[name]; !mine || !p.mayAct() {
-				continue
-			}
-			if owner != nil {
-				s.violate("I1: %s (epoch %d) and %s (epoch %d) may both act for %s",
-					owner.label, owner.owned[name], p.label, p.owned[name], name)
+	owners := s.owners
+	clear(owners)
+	for _, p := range s.procs {
+		if len(p.owned) == 0 || !p.mayAct() {
+			continue
+		}
+		for i, name := range s.names {
+			epoch, mine := p.owned[name]
+			switch other := owners[i]; {
+			case !mine:
+			case other != nil:
+				s.violate("I1: %s (epoch %d) and %s (epoch %d) may both act for %s", other.label, other.owned[name], p.label, epoch, name)
 				return
+			default:
+				owners[i] = p
 			}
-			owner = p
 		}
 	}
 	kept := s.procs[:0]
@@ -37,6 +48,9 @@ func (s *sim) check() {
 // checkOwned holds when a process has come to own a name: the store has, or had,
 // that very record.
 func (s *sim) checkOwned(p *simProc, name string, epoch uint64) {
+	if s.tree != nil && !able(s.spec(name), p.node) {
+		s.violate("P1: %s runs %s, which it may not", p.label, name)
+	}
 	for _, r := range s.store.records[simKey{'o', name}] {
 		if r.seq == epoch && r.holder == p.incarnation && !r.deleted {
 			return
@@ -44,6 +58,37 @@ func (s *sim) checkOwned(p *simProc, name string, epoch uint64) {
 	}
 	if !s.faults.ServeUnknown { // whose consequences are to be found, not this
 		s.violate("I4: %s owns %s with epoch %d, which no record has", p.label, name, epoch)
+	}
+}
+
+// checkTaken holds when the store takes a write: no record is taken from the living.
+func (s *sim) checkTaken(k simKey, write simRecord) {
+	was := s.store.last(k)
+	if k.kind != 'o' && k.kind != 'l' || was.deleted || write.deleted || was.holder == write.holder {
+		return
+	}
+	if session := s.store.last(simKey{'s', was.holder}); !session.deleted && !session.session.Dead {
+		s.violate("I4: %s takes %v from %s, which was not declared dead", write.holder, k, was.holder)
+	}
+}
+
+// undisturbed is how long an owner must have been on record for every leader whose
+// gate is open to have read of it: reads are up to 10 s old here, and the store is
+// away for up to 9 s.
+const undisturbed = 30 * time.Second
+
+// checkStart holds when a leader gives an order: for a node that may run the child,
+// and for none that runs undisturbed.
+func (s *sim) checkStart(t *simTerm, spec placement.Spec, on string) {
+	if node, _, _ := strings.Cut(on, "#"); !able(spec, node) {
+		s.violate("P1: %s orders %s on %s, which may not run it", t.p.label, spec.Name, on)
+	}
+	own := s.store.last(simKey{'o', spec.Owned})
+	if own.deleted || s.now-own.at < undisturbed || !t.p.session.Open(t.p.clock()) {
+		return
+	}
+	if session := s.store.last(simKey{'s', own.holder}); !session.deleted && !session.session.Dead {
+		s.violate("P2: %s orders %s on %s though %s has run it for %v", t.p.label, spec.Name, on, own.holder, s.now-own.at)
 	}
 }
 
@@ -62,9 +107,12 @@ func (s *sim) checkOrder() {
 			s.violate("I5: the gate of %s is closed though the store is back", p.label)
 		}
 	}
-	for _, name := range simNames {
+	if s.tree != nil {
+		s.checkLead()
+	}
+	for _, name := range s.names {
 		r := s.store.last(simKey{'o', name})
-		wanted, served := false, false
+		wanted, served := s.tree != nil && slices.ContainsFunc(s.nodes, func(n string) bool { return able(s.spec(name), n) }), false
 		for _, p := range s.procs {
 			epoch, mine := p.owned[name]
 			wanted = wanted || p.wants[name] && !p.leaving
@@ -78,5 +126,19 @@ func (s *sim) checkOrder() {
 		if wanted && !served {
 			s.violate("I5: nobody serves %s, whose record is %s", name, simKey{'o', name}.describe(r))
 		}
+	}
+}
+
+// checkLead holds in the end: one process leads, and it is the one on record.
+func (s *sim) checkLead() {
+	r := s.store.last(simLeadKey)
+	for _, p := range s.procs {
+		holds := r.holder == p.incarnation && !r.deleted
+		if p.leads() != holds && !s.faults.EveryoneLeads {
+			s.violate("P3: %s leads: %v, and the record is %s", p.label, p.leads(), simLeadKey.describe(r))
+		}
+	}
+	if r.deleted || s.process(r.holder) == nil {
+		s.violate("P3: nobody leads, and the record is %s", simLeadKey.describe(r))
 	}
 }

@@ -24,6 +24,8 @@ type simCounter struct {
 }
 
 func (p *simProc) serve(name string, epoch uint64) {
+	p.s.trace("%s owns %s, epoch %d", p.label, name, epoch)
+	p.s.checkOwned(p, name, epoch)
 	p.owned[name] = epoch
 	c := &simCounter{p: p, name: name, epoch: epoch}
 	p.counters[name] = c
@@ -55,7 +57,7 @@ func (c *simCounter) load() {
 			again()
 			return
 		}
-		count := c.p.s.store.countAt(c.key(), r.Seq)
+		count := c.p.s.store.upTo(c.key(), r.Seq).count
 		if c.p.s.faults.UnprovenState {
 			c.begin(count)
 			return
@@ -134,7 +136,7 @@ func (c *simCounter) wrote(call *simCall, r membership.Result) {
 		p.doubtful[c.name] = p.doubtful[c.name].With(c.epoch)
 		p.disown(c.name)
 		if !p.claiming[c.name] {
-			p.claim(simKey{'o', c.name})
+			p.claim(simKey{'o', c.name}, nil)
 		}
 	default:
 		p.s.trace("%s is refused to write the state of %s", p.label, c.name)
@@ -160,14 +162,4 @@ func (st *simStore) applyState(k simKey, step membership.Step, write simRecord) 
 	}
 	st.epochs[k.name] = max(st.epochs[k.name], write.epoch)
 	return st.accept(k, write)
-}
-
-// countAt is what a version of a state says.
-func (st *simStore) countAt(k simKey, seq uint64) int {
-	for _, r := range st.records[k] {
-		if r.seq == seq {
-			return r.count
-		}
-	}
-	return 0
 }

@@ -21,8 +21,10 @@ type simProc struct {
 	leaving             bool
 	deaf                bool // no copies reach it
 	nonces              int
-	freeze              time.Duration   // for so long, when it next renews
-	wants               map[string]bool // the names it claims
+	freeze              time.Duration              // for so long, when it next renews
+	wants               map[string]bool            // the names it claims by itself
+	lead                *simLead                   // where there is a coordinator, once it bears its node's name
+	sightings           map[string]membership.Time // when others' sessions were seen last
 
 	session  *membership.Session
 	inquests map[string]*simInquest
@@ -46,9 +48,17 @@ type simProc struct {
 }
 
 type simInquest struct {
-	machine *membership.Inquest
-	driver  *simDriver
-	asking  []func(membership.Status)
+	machine   *membership.Inquest
+	driver    *simDriver
+	asking    []simAsk
+	following int
+	judging   bool // a verdict is on its way
+}
+
+// simAsk wants to know what is known of a session, or, following, of its end.
+type simAsk struct {
+	following bool
+	answer    func(membership.Status)
 }
 
 // startNode starts a process of a node after a while.
@@ -62,12 +72,13 @@ func (s *sim) startNode(node string, wait time.Duration) {
 			inquests: map[string]*simInquest{}, claiming: map[string]bool{}, owned: map[string]uint64{}, doubtful: map[string]*membership.Doubt{},
 			counters: map[string]*simCounter{}, ends: new(membership.Ends), data: s.servers[s.rng.IntN(len(s.servers))],
 			testifies: s.events && s.rng.IntN(6) > 0, uninformed: !s.events || s.rng.IntN(6) == 0,
+			sightings: map[string]membership.Time{},
 		}
 		if s.faults.SharedSession {
 			p.incarnation = node
 		}
-		for _, name := range simNames {
-			p.wants[name] = s.rng.IntN(4) > 0
+		for _, name := range s.names {
+			p.wants[name] = s.tree == nil && s.rng.IntN(4) > 0
 		}
 		p.session = membership.NewSession(s.timing, p.nonce)
 		s.procs = append(s.procs, p)
@@ -206,10 +217,14 @@ func (p *simProc) act() {
 		return
 	}
 	if !p.bearing {
-		p.claim(simKey{'n', p.node})
+		p.claim(simKey{'n', p.node}, nil)
 		return
 	}
-	for _, name := range simNames {
+	if p.lead != nil {
+		p.mind()
+		return
+	}
+	for _, name := range p.s.names {
 		if p.s.chance(15) {
 			p.wants[name] = !p.wants[name]
 		}
@@ -219,7 +234,7 @@ func (p *simProc) act() {
 		case p.doubtful[name] != nil && !p.claiming[name] && (!p.wants[name] || p.s.rng.IntN(2) == 0):
 			p.settle(name)
 		case !mine && p.wants[name]:
-			p.claim(simKey{'o', name})
+			p.claim(simKey{'o', name}, nil)
 		}
 	}
 }
@@ -250,11 +265,13 @@ func (p *simProc) look() {
 	}
 }
 
-// claim tries to make a record this process's, for some seconds.
-func (p *simProc) claim(k simKey) {
+// claim tries to make a record this process's, for some seconds. then, if not nil,
+// is told what came of it, unless the process leaves.
+func (p *simProc) claim(k simKey, then func(seq uint64, ok bool)) {
 	if p.claiming[k.name] {
 		return
 	}
+	limit := p.patience(k)
 	p.claiming[k.name] = true
 	m := membership.NewClaim(p.incarnation)
 	d := &simDriver{p: p, key: k}
@@ -265,24 +282,36 @@ func (p *simProc) claim(k simKey) {
 			p.doubtful[k.name] = p.doubtful[k.name].With(m.Expect())
 		}
 	}
+	tell := func(seq uint64, ok bool) {
+		if then != nil {
+			then(seq, ok)
+		}
+	}
 	p.cancels = append(p.cancels, func() {
 		if !d.ended {
 			end()
+			tell(0, false)
 		}
 	})
 	serve := func(epoch uint64) {
 		end()
-		if k.kind == 'n' {
-			p.bearing = true
-			return
+		switch k.kind {
+		case 'n':
+			p.bears()
+		case 'o':
+			delete(p.doubtful, k.name)
+			p.serve(k.name, epoch)
 		}
-		delete(p.doubtful, k.name)
-		p.serve(k.name, epoch)
-		p.s.trace("%s owns %s, epoch %d", p.label, k.name, epoch)
-		p.s.checkOwned(p, k.name, epoch)
+		tell(epoch, true)
 	}
 	d.next = m.Next
-	d.value = func(membership.Step) simRecord { return simRecord{holder: p.incarnation} }
+	d.value = func(membership.Step) simRecord {
+		write := simRecord{holder: p.incarnation}
+		if k.kind == 'n' {
+			write.offer = p.offer()
+		}
+		return write
+	}
 	d.result = func(now membership.Time, step membership.Step, r membership.Result) {
 		if p.s.faults.ServeUnknown && k.kind == 'o' && step.Do != membership.Get && r.Outcome == membership.Unknown {
 			serve(p.s.store.seq + 1)
@@ -307,16 +336,35 @@ func (p *simProc) claim(k simKey) {
 			return
 		}
 		end()
+		tell(0, false)
 		if k.kind == 'n' {
 			p.leave() // the name is another's
 		}
 	}
-	limit := p.s.timing.Judge + 5*time.Second
-	if p.s.chance(3) {
-		limit = p.s.upTo(time.Second)
-	}
 	p.later(p.clock()+limit, p.cancels[len(p.cancels)-1])
 	d.step()
+}
+
+// patience is for how long a claim is tried.
+func (p *simProc) patience(k simKey) time.Duration {
+	switch {
+	case k.kind == 'n' && p.leaving:
+		return time.Second
+	case k.kind == 'l':
+		return 5 * time.Second
+	case p.s.chance(3):
+		return p.s.upTo(time.Second)
+	default:
+		return p.s.timing.Judge + 5*time.Second
+	}
+}
+
+// bears: the node's name is this process's.
+func (p *simProc) bears() {
+	p.bearing = true
+	if p.s.tree != nil && p.lead == nil && !p.leaving {
+		p.takePart()
+	}
 }
 
 // release gives a name back.
@@ -344,16 +392,17 @@ func (p *simProc) settle(name string) {
 	})
 }
 
-func (p *simProc) giveBack(k simKey, m *membership.Release, done func()) {
+func (p *simProc) giveBack(k simKey, m *membership.Release, done func()) (stop func()) {
 	d := &simDriver{p: p, key: k, next: m.Next, result: m.Result}
 	d.done = func() {
 		d.ended = true
 		done()
 	}
 	d.step()
+	return func() { d.ended = true }
 }
 
-// leave is the clean end of the process: own records, node record, session.
+// leave is the clean end of the process: the lead, own records, node record, session.
 func (p *simProc) leave() {
 	if p.leaving {
 		return
@@ -363,8 +412,16 @@ func (p *simProc) leave() {
 		cancel()
 	}
 	p.s.trace("%s leaves", p.label)
-	left := len(simNames)
-	for _, name := range simNames {
+	if p.lead == nil {
+		p.leaveNames()
+		return
+	}
+	p.claim(simKey{'n', p.node}, func(uint64, bool) { p.lead.resign(p.leaveNames) })
+}
+
+func (p *simProc) leaveNames() {
+	left := len(p.s.names)
+	for _, name := range p.s.names {
 		epoch := p.owned[name]
 		p.disown(name)
 		p.giveBack(simKey{'o', name}, membership.NewRelease(p.incarnation, epoch), func() {
@@ -380,60 +437,85 @@ func (p *simProc) leave() {
 
 // inquire asks for the state of another's session.
 func (p *simProc) inquire(incarnation string, answer func(membership.Status)) {
-	q := p.inquests[incarnation]
-	if q == nil {
-		m := membership.NewInquest(p.s.timing, "")
-		q = &simInquest{machine: m, driver: &simDriver{p: p, key: simKey{'s', incarnation}}}
-		p.inquests[incarnation] = q
-		p.inquestOrder = append(p.inquestOrder, incarnation)
-		d := q.driver
-		d.next = func(now membership.Time) membership.Step { return m.Next(now, p.session.Standing(now), p.ends) }
-		d.value = func(membership.Step) simRecord {
-			return simRecord{session: membership.Content{Nonce: p.nonce(), Dead: true}}
-		}
-		d.result = func(now membership.Time, step membership.Step, r membership.Result) {
-			m.Result(now, step, r)
-			p.s.checkEnd(p, incarnation, m.Status(now))
-			if step.Do == membership.Update && r.Outcome == membership.OK {
-				p.s.stats.Verdicts++
-				if _, all := p.ends.Last(m.Witnesses()); all {
-					p.s.stats.Fast++
-				}
-			}
-			q.tell(p.clock())
-		}
-		d.done = func() { d.ended = true }
-	}
-	q.asking = append(q.asking, answer)
+	q := p.inquest(incarnation)
+	q.asking = append(q.asking, simAsk{answer: answer})
 	q.tell(p.clock())
 	q.driver.step()
+}
+
+// inquest joins the one into a session, or begins it.
+func (p *simProc) inquest(incarnation string) *simInquest {
+	if q := p.inquests[incarnation]; q != nil {
+		return q
+	}
+	m := membership.NewInquest(p.s.timing, "")
+	q := &simInquest{machine: m, driver: &simDriver{p: p, key: simKey{'s', incarnation}}}
+	p.inquests[incarnation] = q
+	p.inquestOrder = append(p.inquestOrder, incarnation)
+	d := q.driver
+	d.next = func(now membership.Time) membership.Step { return m.Next(now, p.session.Standing(now), p.ends) }
+	d.value = func(step membership.Step) simRecord {
+		if p.s.faults.EarlyVerdict && step.Do == membership.Update {
+			q.judging = true
+			q.tell(p.clock())
+		}
+		return simRecord{session: membership.Content{Nonce: p.nonce(), Dead: true}}
+	}
+	d.result = func(now membership.Time, step membership.Step, r membership.Result) {
+		m.Result(now, step, r)
+		p.s.checkEnd(p, incarnation, m.Status(now))
+		if step.Do == membership.Update && r.Outcome == membership.OK {
+			p.s.stats.Verdicts++
+			if _, all := p.ends.Last(m.Witnesses()); all {
+				p.s.stats.Fast++
+			}
+		}
+		q.tell(p.clock())
+	}
+	d.done = func() { d.ended = true }
+	return q
 }
 
 // tell answers those who ask, once there is an answer.
 func (q *simInquest) tell(now membership.Time) {
 	status := q.machine.Status(now)
+	if q.judging && !status.Ended() {
+		status = membership.Died
+	}
 	if status == membership.Unsure {
 		return
 	}
 	asking := q.asking
 	q.asking = nil
-	for _, answer := range asking {
-		answer(status)
+	for _, a := range asking {
+		if a.following && !status.Ended() {
+			q.asking = append(q.asking, a)
+			continue
+		}
+		a.answer(status)
 	}
 }
 
 // copied takes the copy of a write.
 func (p *simProc) copied(k simKey, r simRecord) {
+	if p.lead != nil && k.kind != 's' {
+		p.lead.copied(k, r)
+	}
 	switch {
 	case k.kind == 'o':
 		if epoch, mine := p.owned[k.name]; mine && r.seq > epoch && !p.s.faults.ServeUnknown {
 			p.s.trace("%s sees that %s is not its own", p.label, k.name)
 			p.disown(k.name)
 		}
+	case k.kind != 's':
 	case k.name == p.incarnation && r.session.Dead:
 		p.session.Saw(r.seq, r.session)
 		p.look()
 	case k.name != p.incarnation:
+		p.sightings[k.name] = p.clock()
+		if r.deleted || r.session.Dead {
+			delete(p.sightings, k.name)
+		}
 		q := p.inquests[k.name]
 		switch {
 		case q == nil:

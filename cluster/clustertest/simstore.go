@@ -1,13 +1,18 @@
 package clustertest
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/civitas-go/civitas/internal/membership"
+	"github.com/civitas-go/civitas/internal/placement"
 )
 
-// simKey names a record: kind s for sessions, n for nodes, o for owners.
+// simKey names a record: kind s for sessions, n for nodes, o for owners, l for the
+// lead, c for children of the tree, t for states; without a name it names all of a
+// kind.
 type simKey struct {
 	kind byte
 	name string
@@ -19,9 +24,11 @@ type simRecord struct {
 	seq     uint64
 	deleted bool
 	session membership.Content
-	holder  string // of an own or a node record
+	holder  string // of an own, a node or the lead record
 	count   int    // of a state record
 	epoch   uint64 // in which that was written
+	offer   *placement.Member
+	spec    *placement.Spec
 }
 
 // simStore has the records as the store would: one true history. What goes
@@ -30,6 +37,7 @@ type simStore struct {
 	s         *sim
 	seq       uint64
 	records   map[simKey][]simRecord // every version, oldest first
+	times     []time.Duration        // of the writes, by sequence
 	elections int                    // under way
 	epochs    map[string]uint64      // in which states were written last
 	flaky     int                    // one in so many messages is lost or late
@@ -78,6 +86,17 @@ func (st *simStore) away() bool {
 func (st *simStore) last(k simKey) simRecord {
 	if all := st.records[k]; len(all) > 0 {
 		return all[len(all)-1]
+	}
+	return simRecord{deleted: true}
+}
+
+// upTo is a record as it was at a sequence.
+func (st *simStore) upTo(k simKey, seq uint64) simRecord {
+	all := st.records[k]
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].seq <= seq {
+			return all[i]
+		}
 	}
 	return simRecord{deleted: true}
 }
@@ -165,7 +184,7 @@ func (st *simStore) apply(k simKey, step membership.Step, write simRecord) membe
 			return membership.Result{Outcome: membership.Conflict}
 		}
 	case membership.Update:
-		blind := st.s.faults.BlindVerdict && write.session.Dead && !current.deleted
+		blind := st.s.faults.BlindVerdict && write.session.Dead && !current.deleted || step.Expect == 0
 		if (current.deleted || current.seq != step.Expect) && !blind {
 			return membership.Result{Outcome: membership.Conflict}
 		}
@@ -181,7 +200,9 @@ func (st *simStore) apply(k simKey, step membership.Step, write simRecord) membe
 func (st *simStore) accept(k simKey, write simRecord) membership.Result {
 	st.seq++
 	write.at, write.seq = st.s.now, st.seq
+	st.s.checkTaken(k, write)
 	st.records[k] = append(st.records[k], write)
+	st.times = append(st.times, st.s.now)
 	st.s.trace("store: %v", k.describe(write))
 	for _, p := range st.s.procs {
 		st.copyTo(p, k, write)
@@ -191,6 +212,9 @@ func (st *simStore) accept(k simKey, write simRecord) membership.Result {
 
 // read may find an older state, of some seconds ago.
 func (st *simStore) read(k simKey, found simRecord) membership.Result {
+	if k.name == "" {
+		return st.list()
+	}
 	if all := st.records[k]; st.s.chance(st.stale) && len(all) > 0 {
 		before := st.s.now - st.s.upTo(10*time.Second)
 		found = simRecord{deleted: true}
@@ -207,10 +231,24 @@ func (st *simStore) read(k simKey, found simRecord) membership.Result {
 	return membership.Result{Outcome: membership.OK, Seq: found.seq, Session: found.session, Holder: found.holder}
 }
 
+// list is of some records as they all were at the sequence it returns, now or some
+// seconds ago.
+func (st *simStore) list() membership.Result {
+	seq := st.seq
+	if st.s.chance(st.stale) {
+		before := st.s.now - st.s.upTo(10*time.Second)
+		at, _ := slices.BinarySearchFunc(st.times, before, func(at, before time.Duration) int {
+			return cmp.Or(cmp.Compare(at, before), -1)
+		})
+		seq = uint64(at)
+	}
+	return membership.Result{Outcome: membership.OK, Seq: seq}
+}
+
 // copyTo sends the copy of an accepted write to a process, or loses it.
 func (st *simStore) copyTo(p *simProc, k simKey, r simRecord) {
 	s := st.s
-	if k.kind == 'n' || k.kind == 't' || s.chance(st.deaf) || p.deaf && !s.calm {
+	if k.kind == 't' || k.kind == 'n' && s.tree == nil || s.chance(st.deaf) || p.deaf && !s.calm {
 		return
 	}
 	wait := s.wire()
@@ -232,6 +270,8 @@ func (k simKey) describe(r simRecord) string {
 		return fmt.Sprintf("%v = %d, %s, witnesses %v", k, r.seq, r.session.Nonce, r.session.Witnesses)
 	case k.kind == 't':
 		return fmt.Sprintf("%v = %d, count %d in epoch %d", k, r.seq, r.count, r.epoch)
+	case k.kind == 'c':
+		return fmt.Sprintf("%v = %d", k, r.seq)
 	default:
 		return fmt.Sprintf("%v = %d, %s", k, r.seq, r.holder)
 	}

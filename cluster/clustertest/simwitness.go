@@ -142,7 +142,9 @@ func (p *simProc) hangUp() {
 // ended takes the word of a witness's end.
 func (p *simProc) ended(w membership.Witness) {
 	p.ends.Add(p.clock(), w, 10*p.s.timing.Judge)
-	for _, name := range p.inquestOrder {
-		p.inquests[name].driver.step()
+	for _, name := range slices.Clone(p.inquestOrder) {
+		if q := p.inquests[name]; q != nil {
+			q.driver.step()
+		}
 	}
 }
