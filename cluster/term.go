@@ -35,7 +35,8 @@ type term struct {
 	follows map[string]func() // by incarnation
 	lanes   map[string]*lane  // of work under way, by incarnation; "" is of reads
 	reading map[Key]bool
-	turns   []string // of the children, to be read again
+	stops   map[string]bool // of children, under way
+	turns   []string        // of the children, to be read again
 	waiters map[string][]*waiter
 	absent  map[string]bool // of those waited for: it was read that there is none
 	work    sync.WaitGroup
@@ -62,7 +63,7 @@ func newTerm(c *Coordinator) *term {
 	t := &term{
 		c: c, r: c.r, ended: make(chan struct{}), core: placement.New(), ring: newBell(),
 		specs: map[string]spec{}, nodes: map[string]uint64{}, follows: map[string]func(){}, lanes: map[string]*lane{},
-		reading: map[Key]bool{}, waiters: map[string][]*waiter{}, absent: map[string]bool{},
+		reading: map[Key]bool{}, stops: map[string]bool{}, waiters: map[string][]*waiter{}, absent: map[string]bool{},
 	}
 	t.life, t.end = context.WithCancel(c.life)
 	return t
@@ -257,6 +258,8 @@ func (t *term) step(e placement.Event) {
 		switch a := a.(type) {
 		case placement.Start:
 			t.start(a)
+		case placement.Stop:
+			t.stop(a)
 		case placement.Read:
 			t.read(ownerKey(a.Owned))
 		case placement.Follow:
@@ -309,6 +312,31 @@ func (t *term) startOn(incarnation string, s SpecRecord) error {
 	ctx, cancel := context.WithTimeout(t.life, placement.StartWait)
 	defer cancel()
 	return t.c.host.StartChild(ctx, incarnation, s)
+}
+
+// stop gives the order to stop a child. If that fails the core wants it again.
+func (t *term) stop(a placement.Stop) {
+	if t.stops[a.Name] {
+		return
+	}
+	t.stops[a.Name] = true
+	t.inLane(a.On, func() {
+		err := t.stopOn(a.On, a.Name)
+		t.post(func() {
+			t.finished(a.On)
+			delete(t.stops, a.Name)
+			t.r.log.Info("stopped a child that ran though it is to be down", "server", a.Name, "incarnation", a.On, "error", err)
+		})
+	})
+}
+
+func (t *term) stopOn(incarnation, child string) error {
+	if !t.r.gate.Open() {
+		return errClosedGate
+	}
+	ctx, cancel := context.WithTimeout(t.life, placement.StartWait)
+	defer cancel()
+	return t.c.host.StopChild(ctx, incarnation, child)
 }
 
 // read reads a child's record, or its owner's, until the store answers.

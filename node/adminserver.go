@@ -39,6 +39,7 @@ var adminType = genserver.Define("civitas.Node",
 	genserver.HandleCallLater((*admin).stop),
 	genserver.HandleCallLater((*admin).restart),
 	genserver.HandleCallLater((*admin).startChild),
+	genserver.HandleCallLater((*admin).stopChild),
 	genserver.HandleCallLater((*admin).place),
 	genserver.HandleCall((*admin).gaveUp),
 	genserver.HandleTerminate(func(a *admin, _ *genserver.Context, _ error) { a.work.Wait() }))

@@ -1,5 +1,11 @@
 package node
 
+import (
+	"context"
+
+	"github.com/civitas-go/civitas/cluster"
+)
+
 // Lost is how many messages other nodes sent here that never came.
 func (n *Node) Lost() uint64 {
 	if n.service == nil {
@@ -30,6 +36,13 @@ func Watched(n *Node) (watched int) {
 		watched += len(w.watches)
 	}
 	return watched
+}
+
+// MarkStopped has a child's record say that it is stopped, or is not, and does
+// nothing else about it.
+func MarkStopped(ctx context.Context, n *Node, child string, stopped bool) error {
+	_, err := n.registry.MarkStopped(ctx, child, cluster.Stop{Stopped: stopped})
+	return err
 }
 
 // Received counts the messages that a node has had from others.

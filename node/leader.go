@@ -6,6 +6,7 @@ import (
 
 	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/supervisor"
 	"github.com/civitas-go/civitas/transport"
 )
 
@@ -16,6 +17,12 @@ type (
 	askStart struct {
 		genserver.Returns[genserver.Map]
 		Record []byte `json:"record"` // a cluster.SpecRecord's JSON
+	}
+	// askStopChild asks for the stop of a child of the cluster's tree whose record says that
+	// it is stopped already.
+	askStopChild struct {
+		genserver.Returns[genserver.Map]
+		Name string `json:"name"`
 	}
 	// askPlace asks the leader to place children that were written to the records,
 	// and is answered when it is decided about each.
@@ -43,9 +50,10 @@ type (
 	}
 )
 
-func (askStart) Op() string   { return "start_child" }
-func (askPlace) Op() string   { return "place" }
-func (tellGaveUp) Op() string { return "gave_up" }
+func (askStart) Op() string     { return "start_child" }
+func (askStopChild) Op() string { return "stop_child" }
+func (askPlace) Op() string     { return "place" }
+func (tellGaveUp) Op() string   { return "gave_up" }
 
 func placedChildren(all []cluster.Child) []placedChild {
 	some := make([]placedChild, len(all))
@@ -107,6 +115,22 @@ func (a *admin) startChild(ctx *genserver.Context, m askStart, reply genserver.R
 	}
 	a.apart(ctx, func(ctx context.Context) {
 		if err := p.start(ctx, record); err != nil {
+			reply.Fail(err)
+			return
+		}
+		reply.Send(genserver.Map{})
+	})
+	return nil
+}
+
+// stopChild takes an askStopChild.
+func (a *admin) stopChild(ctx *genserver.Context, m askStopChild, reply genserver.Reply[genserver.Map]) error {
+	p := a.node.placed
+	if p == nil {
+		return about(supervisor.ErrNotFound, m.Name, errors.New("the node takes no children"))
+	}
+	a.apart(ctx, func(ctx context.Context) {
+		if err := p.stop(ctx, m.Name); err != nil {
 			reply.Fail(err)
 			return
 		}

@@ -25,6 +25,7 @@ type placed struct {
 	failed   map[string]error     // why the last start here made the child fail
 	marks    map[string]*mark     // on their way to the records
 	ran      map[string]bool      // what was started here
+	ordered  map[string]bool      // stops that the leader has ordered, under way
 	differs  []Difference
 	bound    map[string]bool // of the tree's children, those that the records say are bound
 }
@@ -51,7 +52,7 @@ var errNotStarted = genserver.NewError("node.not_started", "not started")
 func newPlaced(n *Node) *placed {
 	p := &placed{
 		n: n, own: map[string]ownChild{}, types: map[string]decoded{},
-		starting: map[string]*starting{}, failed: map[string]error{}, marks: map[string]*mark{}, bound: map[string]bool{}, ran: map[string]bool{},
+		starting: map[string]*starting{}, failed: map[string]error{}, marks: map[string]*mark{}, bound: map[string]bool{}, ran: map[string]bool{}, ordered: map[string]bool{},
 	}
 	for _, t := range n.cfg.Types {
 		p.types[t.Name()] = t.WithDecoded
@@ -152,6 +153,41 @@ func (p *placed) StartChild(ctx context.Context, incarnation string, r cluster.S
 	return p.askStart(ctx, incarnation, r)
 }
 
+// StopChild implements cluster.Host.
+func (p *placed) StopChild(ctx context.Context, incarnation, child string) error {
+	if incarnation == p.n.registry.Incarnation() {
+		return p.stop(ctx, child)
+	}
+	return p.ask(ctx, incarnation, askStopChild{Name: child}, nil)
+}
+
+// stop stops a child as the leader has ordered. Nothing is written down about that: the
+// record says it already, or, if somebody has the child run again meanwhile, the leader
+// has it started anew.
+func (p *placed) stop(ctx context.Context, child string) error {
+	p.order(child, true)
+	defer p.order(child, false)
+	root := p.n.sys.Ref(rootName)
+	_, err := genserver.Call(ctx, root, supervisor.TerminateChild{Name: child}, genserver.WithTimeout(0))
+	if err == nil {
+		_, err = genserver.Call(ctx, root, supervisor.DeleteChild{Name: child}, genserver.WithTimeout(0))
+	}
+	if errors.Is(err, supervisor.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (p *placed) order(child string, stop bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if stop {
+		p.ordered[child] = true
+	} else {
+		delete(p.ordered, child)
+	}
+}
+
 // Happened implements cluster.Host.
 func (p *placed) Happened(e cluster.Event) { p.n.happened(e) }
 
@@ -240,7 +276,12 @@ func (p *placed) ended(name string, s *starting, reason error) {
 
 // down follows the end for good of a child that ran here.
 func (p *placed) down(name string, reason error) {
+	p.mu.Lock()
+	ordered := p.ordered[name]
+	p.mu.Unlock()
 	switch {
+	case ordered && errors.Is(reason, genserver.Shutdown):
+		// Its record says it.
 	case p.n.stopping.Load(), errors.Is(reason, genserver.ErrFenced) && !errors.Is(reason, supervisor.ErrRestartLimit):
 		// It goes on elsewhere.
 	case errors.Is(reason, supervisor.ErrRestartLimit):

@@ -328,6 +328,26 @@ func TestStoppedStaysStopped(t *testing.T) {
 	})
 }
 
+// A child that has come to run elsewhere before it was written down that it is stopped
+// is stopped there, on the leader and on another node, and runs again once it is
+// written down that it is to.
+func TestStoppedLateIsStoppedAfterAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := node.NewMemory()
+		leader := start(t, config("n1", m, public("here", hooks{})))
+		other := start(t, config("n2", m, public("there", hooks{})))
+		for name, n := range map[string]*node.Node{"here": leader, "there": other} {
+			get(t, n.Ref(name))
+			noErr(t, "mark", node.MarkStopped(t.Context(), n, name, true))
+			<-time.After(10 * time.Second)
+			_, err := genserver.Call(t.Context(), leader.Ref(name), Get{})
+			wantErr(t, "call of what is stopped", err, genserver.ErrNoProcess, true)
+			noErr(t, "mark", node.MarkStopped(t.Context(), n, name, false))
+			noErr(t, "call", receive(t, "call", served(leader.Ref(name))))
+		}
+	})
+}
+
 // Thousands of children go to their nodes evenly, and those of one that stops to
 // the others. Ten thousand take 2 s on two cores, and 2,500 of them less than 1 s
 // to move.

@@ -56,6 +56,8 @@ type Faults struct {
 	AnyNode bool
 	// DeathsUnheard: the leader does not ask whether the nodes live on.
 	DeathsUnheard bool
+	// NoStops: the leader leaves what runs though its record says that it is stopped.
+	NoStops bool
 
 	// EveryoneLeads is no mistake to be found: each node takes itself for the leader
 	// for all of its life, whatever the record says, and gives orders though its gate
@@ -127,8 +129,8 @@ func (s *Stats) Add(t Stats) {
 // In one half of the schedules nodes claim names as they like. In the other the
 // names are children of the cluster's tree, and a leader, by the lead record, orders
 // nodes to start them: some that any node may run, one that wants a label, one that
-// wants a type, and one that no node can run. Children fail to start, or are given
-// up by their nodes.
+// wants a type, and one that no node can run. Children fail to start, are given
+// up by their nodes, or are stopped by an operator, and started again.
 //
 // Then all that ends, and what is left must come to order. At every step these
 // must hold, or Simulate returns the [Violation]:
@@ -144,7 +146,7 @@ func (s *Stats) Add(t Stats) {
 //	P2  what runs is adopted: no start is ordered of a child that a living node
 //	    has run for half a minute, whoever leads; and none loses its name (I4)
 //	P3  in the end one process leads, the one on record, and each child that a
-//	    node can run runs once, the others not at all
+//	    node can run runs once, the others, and those that are stopped, not at all
 //
 // Each name is a counter whose state is in the store, written by its owner
 // alone, and whose calls must be linearizable.

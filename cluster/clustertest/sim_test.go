@@ -176,21 +176,22 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 	}{
 		"gate off":                              {clustertest.Faults{GateOff: true}, 100},
 		"witnesses off":                         {clustertest.Faults{WitnessesOff: true}, 150},
-		"no wait after the events":              {clustertest.Faults{EventAtOnce: true}, 3000},
-		"waiting 12 s, not 15":                  {clustertest.Faults{ShortJudge: true}, 4000},
-		"lease counted from receipt":            {clustertest.Faults{LeaseFromReceipt: true}, 4000},
-		"PONG counted from receipt":             {clustertest.Faults{PongFromReceipt: true}, 4000},
+		"no wait after the events":              {clustertest.Faults{EventAtOnce: true}, 6000},
+		"waiting 12 s, not 15":                  {clustertest.Faults{ShortJudge: true}, 8000},
+		"lease counted from receipt":            {clustertest.Faults{LeaseFromReceipt: true}, 8000},
+		"PONG counted from receipt":             {clustertest.Faults{PongFromReceipt: true}, 8000},
 		"verdict without compare-and-set":       {clustertest.Faults{BlindVerdict: true}, 2000},
 		"a session written by a second process": {clustertest.Faults{SharedSession: true}, 50},
 		"serving after an unknown write":        {clustertest.Faults{ServeUnknown: true}, 50},
 		"fencing off":                           {clustertest.Faults{FencingOff: true}, 150},
-		"state that was read alone":             {clustertest.Faults{UnprovenState: true}, 300},
+		"state that was read alone":             {clustertest.Faults{UnprovenState: true}, 600},
 		"no adoption":                           {clustertest.Faults{NoAdoption: true}, 120},
 		"the lead without compare-and-set":      {clustertest.Faults{BlindLead: true}, 80},
 		"a verdict before its acknowledgement":  {clustertest.Faults{EarlyVerdict: true}, 50},
 		"a start without compare-and-set":       {clustertest.Faults{BlindStart: true}, 200},
 		"a child on any node":                   {clustertest.Faults{AnyNode: true}, 50},
 		"deaths unheard of":                     {clustertest.Faults{DeathsUnheard: true}, 50},
+		"what is stopped runs on":               {clustertest.Faults{NoStops: true}, 1500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

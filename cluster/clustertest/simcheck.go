@@ -112,7 +112,8 @@ func (s *sim) checkOrder() {
 	}
 	for _, name := range s.names {
 		r := s.store.last(simKey{'o', name})
-		wanted, served := s.tree != nil && slices.ContainsFunc(s.nodes, func(n string) bool { return able(s.spec(name), n) }), false
+		stopped := s.tree != nil && s.store.last(simKey{'c', name}).spec.Stopped
+		wanted, served := s.tree != nil && !stopped && slices.ContainsFunc(s.nodes, func(n string) bool { return able(s.spec(name), n) }), false
 		for _, p := range s.procs {
 			epoch, mine := p.owned[name]
 			wanted = wanted || p.wants[name] && !p.leaving
@@ -122,6 +123,9 @@ func (s *sim) checkOrder() {
 			case r.holder == p.incarnation && !r.deleted:
 				s.violate("I5: %s is recorded as owner of %s, and neither serves it nor gives it back: %s", p.label, name, simKey{'o', name}.describe(r))
 			}
+		}
+		if stopped && served {
+			s.violate("P3: %s is stopped, and served: %s", name, simKey{'o', name}.describe(r))
 		}
 		if wanted && !served {
 			s.violate("I5: nobody serves %s, whose record is %s", name, simKey{'o', name}.describe(r))

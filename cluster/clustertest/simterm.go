@@ -141,6 +141,10 @@ func (t *simTerm) step(e placement.Event) {
 		switch a := a.(type) {
 		case placement.Start:
 			t.start(a)
+		case placement.Stop:
+			if !t.p.s.faults.NoStops {
+				t.stop(a)
+			}
 		case placement.Read:
 			t.read(simKey{'o', a.Owned})
 		case placement.Follow:
@@ -235,6 +239,19 @@ func (t *simTerm) start(a placement.Start) {
 		s.after(s.upTo(s.upTo(20*time.Second)), order)
 	default:
 		order()
+	}
+}
+
+// stop gives the order to stop a child.
+func (t *simTerm) stop(a placement.Stop) {
+	p, s := t.p, t.p.s
+	if to := s.process(a.On); to != nil && (p.session.Open(p.clock()) || s.faults.EveryoneLeads) {
+		s.trace("%s orders %s stopped on %s", p.label, a.Name, a.On)
+		p.send(to, func() {
+			if _, runs := to.owned[a.Name]; runs && !to.claiming[a.Name] && !to.leaving {
+				to.release(a.Name)
+			}
+		})
 	}
 }
 

@@ -180,6 +180,10 @@ func (p *simProc) mind() {
 		switch {
 		case mine && p.s.chance(30):
 			p.giveUp(name)
+		case mine && p.s.chance(60):
+			p.stop(name)
+		case !mine && p.s.now < simTrouble*2/3 && p.s.chance(60): // so that some are stopped in the end
+			p.mark(name, false)
 		case !mine && p.doubtful[name] != nil && !p.claiming[name]:
 			p.settle(name)
 		}

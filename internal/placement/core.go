@@ -34,7 +34,8 @@ type child struct {
 	attempt uint64 // of that start
 
 	until    Time // not placed before
-	waiting  bool // in waits
+	stopAt   Time // not stopped before
+	wake     Time // when it is placed again; 0 for it is in no waits
 	failures int  // since it was last well
 	crashed  bool // the last of them was a crash
 	failed   *host
@@ -124,6 +125,8 @@ func (c *Core) specSet(s Spec) {
 	case ch.spec == nil:
 	case ch.spec.Name != s.Name: // two of one name; the later counts
 		delete(c.specs, ch.spec.Name)
+	case !ch.spec.Stopped && s.Stopped: // it is being stopped where it runs, or was
+		ch.stopAt = c.now + grace
 	case ch.spec.Stopped && !s.Stopped: // somebody wants it again
 		ch.failures, ch.until, ch.failed, ch.reason = 0, 0, nil, ""
 	}
@@ -153,6 +156,7 @@ func (c *Core) livesOn(incarnation string) {
 	if h := c.hosts[incarnation]; h != nil && !h.lives {
 		h.lives = true
 		c.join(h)
+		c.placeAll(maps.Keys(h.children)) // for some may have to be stopped
 	}
 }
 
@@ -273,7 +277,8 @@ func (c *Core) placeAll(all iter.Seq[*child]) {
 	}
 }
 
-// place starts a child that is to run and does not. It follows every change.
+// place starts a child that is to run and does not, and stops one that runs and is
+// not to. It follows every change.
 func (c *Core) place(ch *child) {
 	defer c.tell(ch)
 	delete(c.homeless, ch)
@@ -283,10 +288,13 @@ func (c *Core) place(ch *child) {
 			delete(c.children, ch.owned)
 		}
 		return
+	case c.begun && ch.spec != nil && ch.spec.Stopped && ch.owner != nil && ch.owner.lives:
+		c.stop(ch)
+		return
 	case !c.begun || ch.spec == nil || ch.spec.Stopped || ch.owner != nil || ch.on != nil:
 		return
 	case c.now < ch.until:
-		c.waits.add(ch)
+		c.waits.add(ch, ch.until)
 		return
 	}
 	h := c.choose(ch)
@@ -298,6 +306,16 @@ func (c *Core) place(ch *child) {
 	ch.attempt = c.attempts
 	c.move(ch, nil, h)
 	c.do(Start{Name: ch.spec.Name, On: h.incarnation, Attempt: ch.attempt})
+}
+
+// stop has a child stopped that has come to run though it is down on purpose: it
+// was started elsewhere before that was written down.
+func (c *Core) stop(ch *child) {
+	if c.now >= ch.stopAt {
+		ch.stopAt = c.now + stopAgain
+		c.do(Stop{Name: ch.spec.Name, On: ch.owner.incarnation})
+	}
+	c.waits.add(ch, ch.stopAt)
 }
 
 // tell reports a change of state.

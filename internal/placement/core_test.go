@@ -25,6 +25,8 @@ func text(a placement.Action) string {
 	switch a := a.(type) {
 	case placement.Start:
 		return fmt.Sprintf("start %s on %s", a.Name, a.On)
+	case placement.Stop:
+		return fmt.Sprintf("stop %s on %s", a.Name, a.On)
 	case placement.Read:
 		return "read " + a.Owned
 	case placement.Follow:
@@ -316,6 +318,41 @@ func TestGivenUp(t *testing.T) {
 		if diff := cmp.Diff([]string{"start a on n1-1"}, got); diff != "" {
 			t.Errorf("started by hand: want -, got +\n%s", diff)
 		}
+	}
+}
+
+// A child that runs though it is down on purpose is stopped where it runs, again and
+// again, but not before whoever stops it may have done so.
+func TestStopped(t *testing.T) {
+	t.Parallel()
+	c := placement.New()
+	run(c, placement.MemberSet{Member: member("n1")}, placement.SpecSet{Spec: spec("a")},
+		placement.Owned{Name: "a", Incarnation: "n1-1", Seq: 3}, placement.Begun{})
+	stopped := spec("a")
+	stopped.Stopped = true
+	if got := run(c, placement.SpecSet{Spec: stopped}); got != nil {
+		t.Errorf("at once: got %v, want nothing yet", got)
+	}
+	var now time.Duration
+	for range 3 {
+		at, ok := c.Next()
+		if !ok || at <= now || at > now+5*time.Second {
+			t.Fatalf("at %v: got %v, %v to wait for, want some seconds at most", now, at, ok)
+		}
+		now = at
+		all := c.Step(now, placement.Tick{})
+		if len(all) != 1 || text(all[0]) != "stop a on n1-1" {
+			t.Errorf("at %v: got %v, want it stopped", now, all)
+		}
+	}
+	c.Step(now, placement.Freed{Name: "a", Seq: 4})
+	for at, ok := c.Next(); ok; at, ok = c.Next() {
+		for _, a := range c.Step(at, placement.Tick{}) {
+			t.Errorf("at %v: got %q, want nothing for one that is down", at, text(a))
+		}
+	}
+	if s, _ := c.State("a"); s.Phase != placement.Stopped {
+		t.Errorf("got %+v, want it stopped", s)
 	}
 }
 

@@ -17,6 +17,8 @@
 // equals the name decides, by rendezvous hashing, so that every coordinator
 // would choose the same.
 //
+// A child that is stopped on purpose and has an owner that lives is stopped there.
+//
 // What runs is adopted. The core starts nothing that an incarnation owns which
 // is not known to have ended; two starts of one child are no danger either,
 // since the name goes to one of them. It can therefore be thrown away at any

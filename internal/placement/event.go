@@ -126,6 +126,10 @@ type (
 		Attempt  uint64
 	}
 
+	// Stop has a child stopped on an incarnation where it runs though it is down on
+	// purpose. It needs no answer, and is given again while the child has its owner.
+	Stop struct{ Name, On string }
+
 	// Read wants the owner's record of a child read again, and its Owned or
 	// Freed told.
 	Read struct{ Owned string }
@@ -142,6 +146,7 @@ type (
 )
 
 func (Start) action()    {}
+func (Stop) action()     {}
 func (Read) action()     {}
 func (Follow) action()   {}
 func (Unfollow) action() {}

@@ -16,6 +16,8 @@ const (
 	// grace is how long the record of a name may be missing before the child is
 	// started anew: its owner may have more to say.
 	grace = 500 * time.Millisecond
+	// stopAgain is the time between two orders to stop a child.
+	stopAgain = 2 * time.Second
 	// healthy is how long a child must have run for its failures to be forgotten.
 	healthy = time.Minute
 
@@ -32,8 +34,9 @@ func backoff(failures int, crash bool) Time {
 	return min(wait<<min(failures-1, 16), most)
 }
 
-// waits are the children that are not to be placed yet, in the order of their
-// times. A child is in it once, perhaps with an earlier time than it has now.
+// waits are the children that are to be placed again later, in the order of their
+// times. A child may be in it with earlier times, and with later ones, than its wake:
+// to place it then as well does no harm.
 type waits []wait
 
 type wait struct {
@@ -41,10 +44,10 @@ type wait struct {
 	ch *child
 }
 
-func (w *waits) add(ch *child) {
-	if !ch.waiting {
-		ch.waiting = true
-		heap.Push(w, wait{ch.until, ch})
+func (w *waits) add(ch *child, at Time) {
+	if ch.wake == 0 || at < ch.wake {
+		ch.wake = at
+		heap.Push(w, wait{at, ch})
 	}
 }
 
@@ -52,9 +55,11 @@ func (w *waits) add(ch *child) {
 func (w *waits) due(now Time) []*child {
 	var all []*child
 	for len(*w) > 0 && (*w)[0].at <= now {
-		ch := heap.Pop(w).(wait).ch
-		ch.waiting = false
-		all = append(all, ch)
+		next := heap.Pop(w).(wait)
+		if next.at == next.ch.wake {
+			next.ch.wake = 0
+		}
+		all = append(all, next.ch)
 	}
 	return all
 }

@@ -121,6 +121,12 @@ func (w *world) step(e placement.Event) {
 			w.mayStart(a)
 			life := w.life
 			w.pending = append(w.pending, func() { w.start(a, life) })
+		case placement.Stop:
+			w.pending = append(w.pending, func() {
+				if o := w.owners[w.specs[a.Name].Owned]; o.incarnation == a.On && !w.nodes[a.On].gone {
+					w.own(w.specs[a.Name].Owned, "")
+				}
+			})
 		case placement.Read:
 			if o := w.owners[a.Owned]; o.incarnation != "" {
 				w.tell("own", placement.Owned{Name: a.Owned, Incarnation: o.incarnation, Seq: o.seq})
@@ -289,8 +295,8 @@ func (w *world) happen() {
 			}
 		} else {
 			s.Stopped = !s.Stopped
-			if o := w.owners[name]; s.Stopped && o.incarnation != "" && !w.nodes[o.incarnation].gone {
-				w.own(name, "") // whoever stops it stops it there
+			if o := w.owners[name]; s.Stopped && o.incarnation != "" && !w.nodes[o.incarnation].gone && w.IntN(4) > 0 {
+				w.own(name, "") // whoever stops it stops it there, unless it has come to run elsewhere
 			}
 		}
 		w.specs[name] = s
@@ -345,6 +351,8 @@ func (w *world) check() {
 		switch {
 		case lives != (state.Phase == placement.Running), lives && state.On != o.incarnation:
 			w.t.Errorf("%s: got %+v, and its owner is %q, which lives: %v", name, state, o.incarnation, lives)
+		case lives && s.Stopped:
+			w.t.Errorf("%s: runs on %s, and is stopped", name, o.incarnation)
 		case lives && !able(s, w.nodes[o.incarnation]):
 			w.t.Errorf("%s: runs on %s, which can't run it", name, o.incarnation)
 		case !lives && !s.Stopped && placeable:
