@@ -41,12 +41,12 @@ func openInbox(m *mailbox) *inbox {
 // offer is push, unless it's not the mailbox's any more, or may be full.
 func (in *inbox) offer(m *mailbox, s *slot, bound int) bool {
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.of != m || int(in.came.n+in.left.Load()) >= bound {
-		return false
+	fits := in.of == m && int(in.came.n+in.left.Load()) < bound
+	if fits {
+		in.came.push(s)
 	}
-	in.came.push(s)
-	return true
+	in.mu.Unlock()
+	return fits
 }
 
 func (in *inbox) push(s *slot) {

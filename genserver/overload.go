@@ -30,6 +30,11 @@ func (p *Process) pushPatiently(ctx context.Context, from *Context, s *slot) err
 	if err == nil || err == errGone || !p.host.def.blockCasts || from != nil && from.p == p && !from.detached { //nolint:errorlint // it's never wrapped
 		return err
 	}
+	return p.awaitRoom(ctx, from, s, err)
+}
+
+// awaitRoom waits for room until ctx ends, whose error is full then.
+func (p *Process) awaitRoom(ctx context.Context, from *Context, s *slot, full error) error {
 	p.mu.Lock()
 	if p.phase >= stopping || p.closing {
 		p.mu.Unlock()
@@ -54,7 +59,7 @@ func (p *Process) pushPatiently(ctx context.Context, from *Context, s *slot) err
 		return <-b.done // which came first
 	}
 	p.more.blocked = slices.Delete(p.more.blocked, i, i+1)
-	return err
+	return full
 }
 
 // admit lets in whoever has waited longest, as there is room; p.mu is held.

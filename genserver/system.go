@@ -48,16 +48,17 @@ type System struct {
 	metrics *metrics     // nil where nobody measures
 	notices func(Notice) // nil where nobody is told
 
-	procs *table
-	hosts sync.Map // *definition to *host
-	gens  atomic.Uint64
-	names claims
-	stats counters
-	dumps dumps
+	// Those who send read what is above and these, so what is written often is below.
+	procs    *table
+	draining atomic.Bool // takes no calls from outside of its servers
+	closed   atomic.Bool // starts nothing any more
 
-	resting  atomic.Int32 // servers that do; see Process.rest
-	draining atomic.Bool  // takes no calls from outside of its servers
-	closed   atomic.Bool  // starts nothing any more
+	hosts   sync.Map // *definition to *host
+	gens    atomic.Uint64
+	names   claims
+	stats   counters
+	dumps   dumps
+	resting atomic.Int32 // servers that do; see Process.rest
 }
 
 // host is a Type in one System.
