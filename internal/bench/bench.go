@@ -1,7 +1,7 @@
 // Package bench measures the runtime against what the same work costs without
 // it. Each row is the median of the ratios of many pairs, ours and the
-// baseline's, run one right after the other in the same process: machines are
-// noisy, and only such ratios mean anything.
+// baseline's, run one right after the other in the same process, memory apart:
+// machines are noisy, and only such ratios mean anything.
 package bench
 
 import (
