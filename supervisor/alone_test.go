@@ -41,7 +41,9 @@ func TestAlone(t *testing.T) {
 			synctest.Wait()
 			w.sys.Ref("b").Stop(context.Background(), errBroken)
 		}
+		synctest.Wait()
 		noErr := func(err error) {
+			synctest.Wait() // ends of several children are told in any order
 			if err != nil {
 				t.Errorf("got %v, want nil", err)
 			}
