@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/civitas-go/civitas/genserver"
@@ -192,8 +193,9 @@ func (o *overloads) lasts(server string, box genserver.Overload, now time.Time) 
 
 // refusals are the servers of one peer that are overloaded, as it said.
 type refusals struct {
-	mu  sync.RWMutex
-	all map[string]refusal // guarded by mu; by name
+	some atomic.Bool // there are any; written with mu held
+	mu   sync.RWMutex
+	all  map[string]refusal // guarded by mu; by name
 }
 
 type refusal struct {
@@ -209,6 +211,7 @@ func (r *refusals) add(m overload, now time.Time) {
 	if r.all == nil || len(r.all) >= maxSenders {
 		r.all = make(map[string]refusal)
 	}
+	r.some.Store(true)
 	r.all[m.Name] = refusal{now.Add(lasts), &genserver.Error{
 		Code: genserver.ErrOverloaded.Code, Server: m.Name, Undelivered: true,
 		Text: "its mailbox was full a moment ago, and no casts are sent to it for " + lasts.String(),
@@ -217,6 +220,9 @@ func (r *refusals) add(m overload, now time.Time) {
 
 // of is why no casts are to be sent to a server now, or nil.
 func (r *refusals) of(name string) error {
+	if !r.some.Load() {
+		return nil
+	}
 	r.mu.RLock()
 	refused, ok := r.all[name]
 	r.mu.RUnlock()
@@ -230,6 +236,7 @@ func (r *refusals) of(name string) error {
 	defer r.mu.Unlock()
 	if r.all[name] == refused {
 		delete(r.all, name)
+		r.some.Store(len(r.all) > 0)
 	}
 	return nil
 }

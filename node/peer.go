@@ -12,6 +12,7 @@ import (
 
 // peers are the incarnations of nodes that this node sends to.
 type peers struct {
+	recent recent[peer] // some of all; written with mu held, if only for reading
 	mu     sync.RWMutex
 	all    map[string]*peer // guarded by mu; by incarnation
 	closed bool             // guarded by mu
@@ -37,6 +38,8 @@ const (
 
 // peer is one incarnation of a node.
 type peer struct {
+	incarnation string
+
 	life     transport.Peer      // until it is known to have ended
 	prefix   string              // of its subjects
 	sequence *transport.Sequence // of what goes there, whichever name it is for
@@ -44,9 +47,13 @@ type peer struct {
 
 	refusals refusals
 
+	recent   recent[subject]
 	mu       sync.RWMutex
-	subjects map[string]string // guarded by mu; by name
+	subjects map[string]*subject // guarded by mu; by name
 }
+
+// subject is a server's on the peer.
+type subject struct{ name, subject string }
 
 // bundle is the Route.Bundle of what goes there.
 func (p *peer) bundle() string {
@@ -57,17 +64,26 @@ func (p *peer) bundle() string {
 }
 
 func (p *peer) subject(name string) string {
-	p.mu.RLock()
-	s, ok := p.subjects[name]
-	p.mu.RUnlock()
-	if ok {
-		return s
+	recent := p.recent.at(name)
+	if s := recent.Load(); s != nil && s.name == name {
+		return s.subject
 	}
-	s = p.prefix + name
+	p.mu.RLock()
+	s := p.subjects[name]
+	p.mu.RUnlock()
+	if s == nil {
+		s = p.addSubject(name)
+	}
+	recent.Store(s)
+	return s.subject
+}
+
+func (p *peer) addSubject(name string) *subject {
+	s := &subject{name, p.prefix + name}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.subjects == nil || len(p.subjects) >= maxSubjects {
-		p.subjects = make(map[string]string)
+		p.subjects = make(map[string]*subject)
 	}
 	p.subjects[name] = s
 	return s
@@ -75,9 +91,17 @@ func (p *peer) subject(name string) string {
 
 // knownPeer is one that something was sent to, else nil.
 func (r *router) knownPeer(incarnation string) *peer {
+	recent := r.peers.recent.at(incarnation)
+	if p := recent.Load(); p != nil && p.incarnation == incarnation {
+		return p
+	}
 	r.peers.mu.RLock()
 	defer r.peers.mu.RUnlock()
-	return r.peers.all[incarnation]
+	p := r.peers.all[incarnation]
+	if p != nil {
+		recent.Store(p)
+	}
+	return p
 }
 
 // peer finds an incarnation; when it is new, it is asked what it can.
@@ -92,6 +116,7 @@ func (r *router) peer(incarnation string) *peer {
 		return p
 	}
 	if len(r.peers.all) >= maxPeers {
+		r.peers.recent.clear()
 		maps.DeleteFunc(r.peers.all, func(incarnation string, _ *peer) bool {
 			_, reason := r.registry.Ended(incarnation)
 			return reason != nil
@@ -100,7 +125,7 @@ func (r *router) peer(incarnation string) *peer {
 	if r.peers.all == nil || len(r.peers.all) >= maxPeers {
 		r.peers.all = make(map[string]*peer)
 	}
-	p = &peer{prefix: r.subjects.Node(incarnation, ""), sequence: transport.NewSequence()}
+	p = &peer{incarnation: incarnation, prefix: r.subjects.Node(incarnation, ""), sequence: transport.NewSequence()}
 	r.peers.all[incarnation] = p
 	// Had it ended before it was among them, nobody would say so again.
 	if _, reason := r.registry.Ended(incarnation); reason != nil {

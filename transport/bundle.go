@@ -65,6 +65,7 @@ type bundler struct {
 type lane struct {
 	prefix  string
 	subject string // of a bundle
+	checked string // the last subject that was found to be one: most come in rows
 	bundle  pack   // to be sent next
 	spare   pack
 	busy    bool // one is being sent
@@ -159,6 +160,13 @@ func (b *bundler) add(m Msg, alone bool) error {
 	b.mu.Lock()
 	large := len(m.Data) > b.limit/2
 	l := b.lane(m.Bundle)
+	if m.Subject != l.checked {
+		if err := checkSubject(m.Subject, false); err != nil {
+			b.mu.Unlock()
+			return err
+		}
+		l.checked = m.Subject
+	}
 	for b.closed == nil && (l.bundle.n > 0 && (large || !l.bundle.takes(&m, b.limit)) || large && l.busy) {
 		if l.busy {
 			b.room.Wait()

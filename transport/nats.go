@@ -205,8 +205,10 @@ func (c *NATS) Publish(m Msg) error {
 
 // linkFor is where a message goes, or why it cannot go.
 func (c *NATS) linkFor(m *Msg) (*natsLink, error) {
-	if err := checkSubject(m.Subject, false); err != nil {
-		return nil, err
+	if !bundled(m) { // a bundler checks those that it is given
+		if err := checkSubject(m.Subject, false); err != nil {
+			return nil, err
+		}
 	}
 	s := c.state.Load()
 	return s.link, s.err
@@ -225,11 +227,14 @@ func (c *NATS) publishNow(m Msg) error {
 
 // publish sends a message; a sender that is alone is not made to wait for others.
 func (c *NATS) publish(l *natsLink, m Msg, alone bool) error {
-	if m.Bundle == "" || len(m.Header) > 0 {
+	if !bundled(&m) {
 		return c.send(l, &m)
 	}
 	return l.bundler.add(m, alone)
 }
+
+// bundled reports a message that may travel with others.
+func bundled(m *Msg) bool { return m.Bundle != "" && len(m.Header) == 0 }
 
 func (c *NATS) send(l *natsLink, m *Msg) error {
 	var err error
