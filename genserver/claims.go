@@ -167,7 +167,7 @@ func (s *System) knows(name string) bool {
 	}
 	s.names.mu.Lock()
 	defer s.names.mu.Unlock()
-	return s.names.held[name] != nil || s.procs.get(name) != nil
+	return s.names.held[name] != nil // as it is between two lives, and until the next is there
 }
 
 // push queues a message for a name: in the mailbox of its process, or, for a
