@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vmihailenco/msgpack/v5"
 )
@@ -28,16 +29,33 @@ type flatField struct {
 	omitEmpty bool
 }
 
-var flats sync.Map // reflect.Type to *flat, nil where the library must do it
+// flatType is what is known of a type: flat is nil where the library must do it.
+type flatType struct {
+	t    reflect.Type
+	flat *flat
+}
+
+var (
+	flats sync.Map // reflect.Type to *flatType
+	// recentFlats are some of them, each in its place, which it shares with few
+	// others: to look there costs less than the map does.
+	recentFlats [64]atomic.Pointer[flatType]
+)
 
 // flatOf is nil where t is no struct of plain fields.
 func flatOf(t reflect.Type) *flat {
-	if f, ok := flats.Load(t); ok {
-		return f.(*flat) // The map holds nothing else.
+	const apart = 64 // bytes that a type's description takes at least, about
+	recent := &recentFlats[reflect.ValueOf(t).Pointer()/apart%uintptr(len(recentFlats))]
+	if k := recent.Load(); k != nil && k.t == t {
+		return k.flat
 	}
-	f := newFlat(t)
-	flats.Store(t, f)
-	return f
+	known, ok := flats.Load(t)
+	if !ok {
+		known, _ = flats.LoadOrStore(t, &flatType{t, newFlat(t)})
+	}
+	k := known.(*flatType) // The map holds nothing else.
+	recent.Store(k)
+	return k.flat
 }
 
 func newFlat(t reflect.Type) *flat {
