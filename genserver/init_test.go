@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -217,4 +218,25 @@ func TestSpawnRefuses(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	start(t, s, "_runtime.own", Puppet.With(hooks{}))
+}
+
+// A start and a stop make what is counted here, and no more: the process and its
+// context, two channels, and what says why it ended.
+func TestStartAllocations(t *testing.T) {
+	s := newSystem(t, genserver.Config{Logger: slog.New(slog.DiscardHandler)})
+	ctx := context.Background()
+	spec := Cell.With(struct{}{})
+	const most = 10
+	got := allocations(func() {
+		p, err := s.Start(ctx, "cell", spec, genserver.SpawnOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Stop(ctx, genserver.Normal); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if !raceEnabled && got > most {
+		t.Errorf("got %v allocations for a start and a stop, want at most %d", got, most)
+	}
 }
