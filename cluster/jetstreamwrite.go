@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/civitas-go/civitas/transport"
 )
 
 // mark adds headers to a write.
@@ -92,8 +94,10 @@ func (s *jetStreamStore) attempt(ctx context.Context, m *nats.Msg) (uint64, erro
 	if err != nil {
 		return 0, notSentError{err}
 	}
-	if client.nc.IsClosed() {
-		return 0, notSentError{nats.ErrConnectionClosed}
+	select {
+	case <-s.conn.Lost(): // nothing gets through, closed or not
+		return 0, notSentError{transport.ErrNotConnected}
+	default:
 	}
 	wait := s.ackWait
 	if deadline, ok := ctx.Deadline(); ok {
