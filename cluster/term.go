@@ -61,7 +61,7 @@ type lane struct {
 
 func newTerm(c *Coordinator) *term {
 	t := &term{
-		c: c, r: c.r, ended: make(chan struct{}), core: placement.New(), ring: newBell(),
+		c: c, r: c.r, ended: make(chan struct{}), core: placement.New(c.r.self.Incarnation), ring: newBell(),
 		specs: map[string]spec{}, nodes: map[string]uint64{}, follows: map[string]func(){}, lanes: map[string]*lane{},
 		reading: map[Key]bool{}, stops: map[string]bool{}, waiters: map[string][]*waiter{}, absent: map[string]bool{},
 	}
@@ -414,10 +414,6 @@ func (t *term) finished(key string) {
 
 // follow has the core told that an incarnation lives, and of its end.
 func (t *term) follow(incarnation string) {
-	if incarnation == t.r.self.Incarnation {
-		t.post(func() { t.lives(incarnation) })
-		return
-	}
 	t.follows[incarnation] = t.r.Follow(incarnation, func(error) {
 		t.post(func() {
 			t.unfollow(incarnation)

@@ -54,6 +54,11 @@ func (n *Node) startSpread(ctx context.Context) error {
 	if err := n.registry.Announce(ctx, n.placed.offer()); err != nil {
 		return err
 	}
+	if len(rest) > 0 { // the leader knows of this node before it hears of the children
+		if err := n.placed.place(ctx, nil); err != nil {
+			return err
+		}
+	}
 	for len(rest) > 0 {
 		group := n.placed.group(rest)
 		rest = rest[len(group):]

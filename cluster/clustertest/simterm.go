@@ -25,7 +25,7 @@ type simTerm struct {
 
 func newSimTerm(p *simProc) *simTerm {
 	return &simTerm{
-		p: p, core: placement.New(), specs: map[string]placement.Spec{}, seqs: map[simKey]uint64{},
+		p: p, core: placement.New(p.incarnation), specs: map[string]placement.Spec{}, seqs: map[simKey]uint64{},
 		follows: map[string]func(){}, reading: map[simKey]bool{},
 	}
 }
@@ -168,10 +168,6 @@ func (t *simTerm) step(e placement.Event) {
 // follow has the core told that an incarnation lives, and of its end.
 func (t *simTerm) follow(incarnation string) {
 	lives := func() { t.post(func() { t.step(placement.Lives{Incarnation: incarnation}) }) }
-	if incarnation == t.p.incarnation {
-		t.p.s.after(0, func() { t.p.when(lives) })
-		return
-	}
 	if t.p.s.faults.DeathsUnheard {
 		t.p.inquire(incarnation, func(membership.Status) { lives() })
 		return

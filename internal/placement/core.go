@@ -9,6 +9,7 @@ import (
 
 // Core places the children of one root.
 type Core struct {
+	self  string
 	now   Time
 	begun bool
 
@@ -54,10 +55,11 @@ type host struct {
 	children    map[*child]struct{}
 }
 
-// New makes a core that knows of nothing.
-func New() *Core {
+// New makes a core that knows of nothing but that self, the incarnation that it
+// runs on, lives.
+func New(self string) *Core {
 	return &Core{
-		children: map[string]*child{}, specs: map[string]*child{},
+		self: self, children: map[string]*child{}, specs: map[string]*child{},
 		hosts: map[string]*host{}, homeless: map[*child]struct{}{},
 	}
 }
@@ -339,13 +341,16 @@ func (c *Core) child(owned string) *child {
 	return ch
 }
 
-// host is the one of that incarnation, which is followed from then on.
+// host is the one of that incarnation, which is followed from then on, unless it is
+// the core's own.
 func (c *Core) host(incarnation string) *host {
 	h := c.hosts[incarnation]
 	if h == nil {
-		h = &host{incarnation: incarnation, children: map[*child]struct{}{}}
+		h = &host{incarnation: incarnation, lives: incarnation == c.self, children: map[*child]struct{}{}}
 		c.hosts[incarnation] = h
-		c.do(Follow{incarnation})
+		if incarnation != c.self {
+			c.do(Follow{incarnation})
+		}
 	}
 	return h
 }
@@ -359,7 +364,9 @@ func (c *Core) move(ch *child, owner, on *host) {
 		delete(old.children, ch)
 		if old.offer == nil && len(old.children) == 0 && c.hosts[old.incarnation] == old {
 			delete(c.hosts, old.incarnation)
-			c.do(Unfollow{old.incarnation})
+			if old.incarnation != c.self {
+				c.do(Unfollow{old.incarnation})
+			}
 		}
 	}
 	ch.owner, ch.on = owner, on

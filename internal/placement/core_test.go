@@ -216,7 +216,7 @@ func TestStories(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c := placement.New()
+			c := placement.New("")
 			if diff := cmp.Diff(tc.want, run(c, tc.events...)); diff != "" {
 				t.Errorf("actions: want -, got +\n%s", diff)
 			}
@@ -231,7 +231,7 @@ func TestStories(t *testing.T) {
 // is known to live.
 func TestOnlyTheLivingTakeChildren(t *testing.T) {
 	t.Parallel()
-	c := placement.New()
+	c := placement.New("")
 	offer := placement.MemberSet{Member: member("n1")}
 	for _, e := range []placement.Event{placement.Lives{Incarnation: "n1-1"}, offer, placement.SpecSet{Spec: spec("a")}, placement.Begun{}} {
 		if at := starts(c.Step(0, e)); len(at) > 0 {
@@ -251,10 +251,24 @@ func TestOnlyTheLivingTakeChildren(t *testing.T) {
 	}
 }
 
+// The node that leads knows of itself that it lives: what it can run is never
+// unplaceable, not even for a moment.
+func TestTheLeaderLives(t *testing.T) {
+	t.Parallel()
+	c := placement.New("n1-1")
+	got := c.Step(0, placement.Begun{})
+	got = append(got, c.Step(0, placement.MemberSet{Member: member("n1")})...)
+	got = append(got, c.Step(0, placement.SpecSet{Spec: spec("a")})...)
+	want := []placement.Action{placement.Start{Name: "a", On: "n1-1", Attempt: 1}, placement.Changed{Name: "a"}}
+	if diff := cmp.Diff(want, got); diff != "" || !c.Lives("n1-1") {
+		t.Errorf("a child, and nobody to follow: want -, got +\n%s", diff)
+	}
+}
+
 // A child that fails is tried elsewhere first, later and later.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
-	c := placement.New()
+	c := placement.New("")
 	run(c, placement.MemberSet{Member: member("n1")}, placement.MemberSet{Member: member("n2")}, placement.Begun{})
 	var now time.Duration
 	var waits []time.Duration
@@ -298,7 +312,7 @@ func TestBackoff(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	for _, reportFirst := range []bool{true, false} {
-		c := placement.New()
+		c := placement.New("")
 		run(c, placement.MemberSet{Member: member("n1")}, placement.Begun{}, placement.SpecSet{Spec: spec("a")},
 			placement.Owned{Name: "a", Incarnation: "n1-1", Seq: 3}, placement.Started{Name: "a", Attempt: 1})
 		report, freed := placement.GaveUp{Name: "a", Incarnation: "n1-1", Reason: "crashes"}, placement.Freed{Name: "a", Seq: 4}
@@ -325,7 +339,7 @@ func TestGivenUp(t *testing.T) {
 // again, but not before whoever stops it may have done so.
 func TestStopped(t *testing.T) {
 	t.Parallel()
-	c := placement.New()
+	c := placement.New("")
 	run(c, placement.MemberSet{Member: member("n1")}, placement.SpecSet{Spec: spec("a")},
 		placement.Owned{Name: "a", Incarnation: "n1-1", Seq: 3}, placement.Begun{})
 	stopped := spec("a")
@@ -360,7 +374,7 @@ func TestStopped(t *testing.T) {
 func TestBalance(t *testing.T) {
 	t.Parallel()
 	const many = 10_000
-	c := placement.New()
+	c := placement.New("")
 	for _, n := range []string{"n1", "n2", "n3", "n4"} {
 		step(c, placement.MemberSet{Member: member(n)})
 	}
@@ -414,7 +428,7 @@ func TestOrderOfNewsDoesNotMatter(t *testing.T) {
 		}
 	}
 	place := func() map[string]string {
-		c := placement.New()
+		c := placement.New("")
 		for _, e := range news {
 			step(c, e)
 		}

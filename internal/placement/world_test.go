@@ -59,7 +59,7 @@ func newWorld(t *testing.T, r *rand.Rand) *world {
 // elect makes a new coordinator of the records. Starts that the one before has
 // ordered go on.
 func (w *world) elect() {
-	w.core = placement.New()
+	w.core = placement.New("")
 	w.life++
 	w.queues = map[string][]placement.Event{}
 	w.toldOwner, w.toldGone = map[string]worldRecord{}, map[string]bool{}
