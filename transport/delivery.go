@@ -47,7 +47,7 @@ func (s *Service) incoming(m *Msg, subjects Subjects, incarnation string) (*gens
 		return nil, 0, Origin{}, fmt.Errorf("subject %q names no server; a name is %s", m.Subject, name.Rule)
 	}
 	var f Frame
-	if err := f.parse(m.Data, &s.known); err != nil {
+	if err := f.parse(m.Data, s.known); err != nil {
 		return nil, 0, Origin{}, err
 	}
 	s.gaps.note(f.Number)

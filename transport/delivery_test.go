@@ -13,6 +13,7 @@ import (
 // with others.
 func TestWhatDeliveriesShare(t *testing.T) {
 	s := newService(nil, nil)
+	s.known = &texts{}
 	subjects, err := NewSubjects("dev")
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ type Service struct {
 	gaps gaps // on a node's subject
 
 	// Of the goroutine that delivers.
-	known       texts
+	known       *texts             // nil on public subjects, of which there is one for each name
 	targets     map[string]*target // by subject
 	lastSubject string
 	lastTarget  *target    // its
@@ -103,6 +103,7 @@ type NodeFunc func(in *genserver.Incoming, epoch uint64, from Origin)
 // be nil.
 func ServeNode(conn Conn, s Subjects, incarnation string, log *slog.Logger, deliver NodeFunc) (*Service, error) {
 	svc := newService(conn, log)
+	svc.known = &texts{}
 	var err error
 	svc.sub, err = conn.Subscribe(s.NodeAll(incarnation), func(m Msg) {
 		in, epoch, from, err := svc.incoming(&m, s, incarnation)
