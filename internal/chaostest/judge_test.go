@@ -259,10 +259,11 @@ func (e epochs) after(name string, epoch uint64) (start, bool) {
 }
 
 // pause is the longest time for which something was not served that was not broken.
+// The scribe takes its time, and waits for the store.
 func (w *world) pause(a attempt) (longest time.Duration) {
 	last := map[string]time.Duration{}
 	for _, s := range w.starts() {
-		if s.kind != handled || s.at > a.healed || a.owned[s.name].Node == a.victim {
+		if s.kind != handled || s.name == scribe || s.at > a.healed || a.owned[s.name].Node == a.victim {
 			continue
 		}
 		if s.at > a.broken {
