@@ -106,6 +106,19 @@ func (r *Registry) Expected(ctx context.Context, child string) bool {
 	return err == nil && !rec.Stopped
 }
 
+// Down reports whether a child's record says that it is stopped. It's false if nothing
+// is known, as when the store does not answer.
+func (r *Registry) Down(ctx context.Context, child string) bool {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	e, err := r.store.Get(ctx, specKey(child))
+	if err != nil {
+		return false
+	}
+	rec, err := specIn(e.Value, child)
+	return err == nil && rec.Stopped
+}
+
 // RemoveCommand is the command by which an operator removes a child's record, so
 // that the next node to start can bring another; "" if there is none.
 func (r *Registry) RemoveCommand(child string) string {

@@ -179,6 +179,7 @@ func (a *admin) restart(ctx *genserver.Context, m RestartServer, reply genserver
 		if row.Node == "" {
 			return a.node.placed.startAgain(ctx, m.Name)
 		}
+		defer a.node.placed.want(m.Name)()
 		if row.State != "stopped" {
 			if _, err := genserver.Call(ctx, above, supervisor.TerminateChild{Name: m.Name}, genserver.WithTimeout(0)); err != nil {
 				return err

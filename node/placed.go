@@ -26,6 +26,7 @@ type placed struct {
 	marks    map[string]*mark     // on their way to the records
 	ran      map[string]bool      // what was started here
 	ordered  map[string]bool      // stops that the leader has ordered, under way
+	wanted   map[string]int       // restarts by operators, under way
 	differs  []Difference
 	bound    map[string]bool // of the tree's children, those that the records say are bound
 }
@@ -49,10 +50,13 @@ type starting struct {
 // errNotStarted is of a start that failed for no fault of the child's.
 var errNotStarted = genserver.NewError("node.not_started", "not started")
 
+// errNotStopped is of an order that is not carried out.
+var errNotStopped = genserver.NewError("node.not_stopped", "not stopped")
+
 func newPlaced(n *Node) *placed {
 	p := &placed{
 		n: n, own: map[string]ownChild{}, types: map[string]decoded{},
-		starting: map[string]*starting{}, failed: map[string]error{}, marks: map[string]*mark{}, bound: map[string]bool{}, ran: map[string]bool{}, ordered: map[string]bool{},
+		starting: map[string]*starting{}, failed: map[string]error{}, marks: map[string]*mark{}, bound: map[string]bool{}, ran: map[string]bool{}, ordered: map[string]bool{}, wanted: map[string]int{},
 	}
 	for _, t := range n.cfg.Types {
 		p.types[t.Name()] = t.WithDecoded
@@ -162,9 +166,15 @@ func (p *placed) StopChild(ctx context.Context, incarnation, child string) error
 }
 
 // stop stops a child as the leader has ordered. Nothing is written down about that: the
-// record says it already, or, if somebody has the child run again meanwhile, the leader
-// has it started anew.
+// record says it already. If it does not any more, or an operator is having the child
+// run again, the order is an old one.
 func (p *placed) stop(ctx context.Context, child string) error {
+	p.mu.Lock()
+	wanted := p.wanted[child] > 0
+	p.mu.Unlock()
+	if wanted || !p.n.registry.Down(ctx, child) {
+		return about(errNotStopped, child, errors.New("it is to run"))
+	}
 	p.order(child, true)
 	defer p.order(child, false)
 	root := p.n.sys.Ref(rootName)
@@ -176,6 +186,23 @@ func (p *placed) stop(ctx context.Context, child string) error {
 		return nil
 	}
 	return err
+}
+
+// want keeps the leader's old orders off a child that an operator restarts, until
+// done is called.
+func (p *placed) want(child string) (done func()) {
+	if p == nil {
+		return func() {}
+	}
+	add := func(n int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.wanted[child] += n; p.wanted[child] == 0 {
+			delete(p.wanted, child)
+		}
+	}
+	add(1)
+	return func() { add(-1) }
 }
 
 func (p *placed) order(child string, stop bool) {

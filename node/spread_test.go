@@ -328,6 +328,30 @@ func TestStoppedStaysStopped(t *testing.T) {
 	})
 }
 
+// What an operator starts again goes on, though its record says for a moment yet that it
+// is stopped.
+func TestStartedAgainGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := node.NewMemory()
+		leader := start(t, config("n1", m, public("here", hooks{})))
+		start(t, config("n2", m, public("there", hooks{})))
+		for name, on := range map[string]string{"here": "n1", "there": "n2"} {
+			admin := leader.Ref(node.AdminName).On(on)
+			_, err := genserver.Call(t.Context(), admin, node.StopServer{Name: name})
+			noErr(t, "stop "+name, err)
+			<-time.After(10 * time.Second)
+			again, err := genserver.Call(t.Context(), admin, node.RestartServer{Name: name})
+			noErr(t, "restart "+name, err)
+			<-time.After(10 * time.Second)
+			now, err := genserver.Call(t.Context(), admin, node.InspectServer{Name: name})
+			if err != nil || now.State != "running" || now.Generation != again.Generation {
+				t.Errorf("%s, 10s later: got %+v, %v, want generation %d still", name, now, err, again.Generation)
+			}
+			get(t, leader.Ref(name))
+		}
+	})
+}
+
 // A child that has come to run elsewhere before it was written down that it is stopped
 // is stopped there, on the leader and on another node, and runs again once it is
 // written down that it is to.

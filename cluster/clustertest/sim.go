@@ -143,9 +143,9 @@ func (s *Stats) Add(t Stats) {
 //	I5  an unknown outcome is no failure: in the end nothing is recorded as
 //	    owned by the living that they do not serve
 //	P1  no child is ordered on a node, or runs on one, that may not run it
-//	P2  what runs is adopted: no start is ordered of a child that a living node
-//	    has run for half a minute, whoever leads and was awake for that time;
-//	    and none loses its name (I4)
+//	P2  what runs is adopted: no start is ordered elsewhere of a child that a living
+//	    node has run for half a minute, whoever leads, and was awake and in touch for
+//	    that time; and none loses its name, whoever orders what (I4)
 //	P3  in the end one process leads, the one on record, and each child that a
 //	    node can run runs once, the others, and those that are stopped, not at all
 //
@@ -192,6 +192,7 @@ type sim struct {
 	servers  []*simServer
 	events   bool // the servers tell of connections' ends
 	cuts     []simCut
+	apart    map[string]time.Duration // until when each node was last cut off anything
 	calls    []*simCall
 	history  []simOp
 	troubles int
@@ -206,6 +207,7 @@ func newSim(seed uint64, f Faults, trace func(time.Duration, string)) *sim {
 	s := &sim{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), faults: f, tell: trace,
 		timing: membership.Timing{}.WithDefaults(), starts: map[string]uint64{},
+		apart: map[string]time.Duration{},
 	}
 	if f.ShortJudge {
 		s.timing.Judge = 12 * time.Second

@@ -91,7 +91,7 @@ func (s *sim) kick() {
 		return
 	}
 	if s.rng.IntN(2) == 0 {
-		s.cuts = append(s.cuts, simCut{node: p.node, in: true, until: s.now + s.upTo(2*time.Second)})
+		s.addCut(simCut{node: p.node, in: true, until: s.now + s.upTo(2*time.Second)})
 	}
 	for _, c := range slices.Clone(p.conns) {
 		c.end()
@@ -157,8 +157,14 @@ func (s *sim) cutNode() {
 		to = c.server.name
 	}
 	if s.trouble("%s and %s are cut, out %v, in %v, for %v", c.node, to, c.out, c.in, c.until-s.now) {
-		s.cuts = append(s.cuts, c)
+		s.addCut(c)
 	}
+}
+
+// addCut begins a cut.
+func (s *sim) addCut(c simCut) {
+	s.cuts = append(s.cuts, c)
+	s.apart[c.node] = max(s.apart[c.node], c.until)
 }
 
 // cutUntil is when the last cut ends that stops a packet; 0 for none does.

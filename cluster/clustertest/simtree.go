@@ -86,7 +86,7 @@ func (s *sim) disturb(p *simProc) {
 	default:
 		c := simCut{node: p.node, out: s.rng.IntN(4) > 0, in: s.rng.IntN(4) > 0, until: s.now + s.upTo(25*time.Second)}
 		if s.trouble("%s, which leads, is cut off, out %v, in %v, for %v", p.label, c.out, c.in, c.until-s.now) {
-			s.cuts = append(s.cuts, c)
+			s.addCut(c)
 		}
 	}
 }

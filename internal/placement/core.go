@@ -194,6 +194,7 @@ func (c *Core) ownedBy(e Owned) {
 	ch := c.child(e.Name)
 	if e.Seq > ch.seq {
 		ch.seq = e.Seq
+		ch.stopAt = max(ch.stopAt, c.now+grace) // somebody may have it run again, and write that down now
 		c.move(ch, c.host(e.Incarnation), ch.on)
 	}
 	c.place(ch)
