@@ -143,8 +143,8 @@ func (s *Stats) Add(t Stats) {
 //	I5  an unknown outcome is no failure: in the end nothing is recorded as
 //	    owned by the living that they do not serve
 //	P1  no child is ordered on a node, or runs on one, that may not run it
-//	P2  what runs is adopted: no start is ordered elsewhere of a child that a living
-//	    node has run for half a minute, whoever leads, and was awake and in touch for
+//	P2  what runs is adopted: no start is ordered of a child that a living node
+//	    has run for half a minute, whoever leads, and was awake and in touch for
 //	    that time; and none loses its name, whoever orders what (I4)
 //	P3  in the end one process leads, the one on record, and each child that a
 //	    node can run runs once, the others, and those that are stopped, not at all

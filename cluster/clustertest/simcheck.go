@@ -73,19 +73,22 @@ func (s *sim) checkTaken(k simKey, write simRecord) {
 }
 
 // undisturbed is how long an owner must have been on record for every leader whose
-// gate is open, and that was neither frozen nor cut off meanwhile, to have read of it:
+// gate is open, and that was neither frozen nor cut off in its term, to have read of it:
 // reads are up to 10 s old here, and the store is away for up to 9 s.
 const undisturbed = 30 * time.Second
 
 // checkStart holds when a leader gives an order: for a node that may run the child,
-// and for none that runs undisturbed elsewhere. A node that runs it says so.
+// and for none that runs undisturbed.
 func (s *sim) checkStart(t *simTerm, spec placement.Spec, on string) {
 	if node, _, _ := strings.Cut(on, "#"); !able(spec, node) {
 		s.violate("P1: %s orders %s on %s, which may not run it", t.p.label, spec.Name, on)
 	}
 	own := s.store.last(simKey{'o', spec.Owned})
-	since := max(own.at, t.p.frozenUntil, s.apart[t.p.node])
-	if own.deleted || own.holder == on || s.now-since < undisturbed || !t.p.session.Open(t.p.clock()) {
+	since := own.at
+	if disturbed := max(t.p.frozenUntil, s.apart[t.p.node]); disturbed > t.at {
+		since = max(since, disturbed)
+	}
+	if own.deleted || s.now-since < undisturbed || !t.p.session.Open(t.p.clock()) {
 		return
 	}
 	if session := s.store.last(simKey{'s', own.holder}); !session.deleted && !session.session.Dead {

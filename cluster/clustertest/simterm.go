@@ -12,6 +12,7 @@ import (
 type simTerm struct {
 	p    *simProc
 	core *placement.Core
+	at   time.Duration // when it began, in true time
 	over bool
 
 	begun   bool
@@ -25,7 +26,7 @@ type simTerm struct {
 
 func newSimTerm(p *simProc) *simTerm {
 	return &simTerm{
-		p: p, core: placement.New(p.incarnation), specs: map[string]placement.Spec{}, seqs: map[simKey]uint64{},
+		p: p, at: p.s.now, core: placement.New(p.incarnation), specs: map[string]placement.Spec{}, seqs: map[simKey]uint64{},
 		follows: map[string]func(){}, reading: map[simKey]bool{},
 	}
 }
