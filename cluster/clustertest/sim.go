@@ -165,8 +165,8 @@ func simulate(seed uint64, most int, spared map[int]bool, f Faults, trace func(t
 }
 
 const (
-	simTrouble = 2 * time.Minute  // how long things go wrong
-	simCalm    = 80 * time.Second // how long they may take to come to order
+	simTrouble = 2 * time.Minute   // how long things go wrong
+	simCalm    = 130 * time.Second // how long they may take to come to order: a child that crashes waits up to a minute
 )
 
 type sim struct {
