@@ -107,19 +107,27 @@ func (w *world) judge(f fault) row {
 		if f.victim != nil {
 			r.served = append(r.served, a.served)
 			if a.served > f.within {
-				w.t.Errorf("served again after %v, want %v at most", a.served, f.within)
+				w.find("served again after %v, want %v at most", a.served, f.within)
 			}
 		}
 		r.told = max(r.told, spread(calls, a))
 		r.paused = max(r.paused, w.pause(a))
 	}
 	if r.restarted > 0 {
-		w.t.Errorf("%d servers were started anew that were not on what was broken, want none", r.restarted)
+		w.find("%d servers were started anew that were not on what was broken, want none", r.restarted)
 	}
 	if f.amid && r.fenced == 0 {
-		w.t.Error("got no write that was refused: nothing was broken amid a handler")
+		w.find("got no write that was refused: nothing was broken amid a handler")
+	}
+	for _, what := range w.found {
+		w.t.Error(what)
 	}
 	return r
+}
+
+// find notes something that must not be.
+func (w *world) find(format string, args ...any) {
+	w.found = append(w.found, fmt.Sprintf(format, args...))
 }
 
 // judgeStarts is about what ran, and how often each call did.
@@ -136,12 +144,12 @@ func (w *world) judgeStarts(r *row) (ran map[string]int) {
 		case handled:
 			if ran[s.id]++; ran[s.id] == 2 {
 				r.doubled++
-				w.t.Errorf("call %s ran twice", s.id)
+				w.find("call %s ran twice", s.id)
 			}
 		}
 		last := latest[s.name]
 		if s.epoch < last.epoch {
-			w.t.Errorf("%s starts %s in epoch %d, %v after it was started in epoch %d by %s",
+			w.find("%s starts %s in epoch %d, %v after it was started in epoch %d by %s",
 				s.life, s.name, s.epoch, s.at-last.at, last.epoch, last.life)
 		}
 		if s.epoch > last.epoch {
@@ -155,7 +163,7 @@ func (w *world) judgeStarts(r *row) (ran map[string]int) {
 func (w *world) needless(s start) int {
 	for _, a := range w.tries {
 		if o, ok := a.owned[s.name]; ok && o.Node != a.victim && s.at > a.broken && s.at < a.healed {
-			w.t.Errorf("%s starts %s, which %s had, %v after %s was broken", s.life, s.name, o.Node, s.at-a.broken, cmp.Or(a.victim, "NATS"))
+			w.find("%s starts %s, which %s had, %v after %s was broken", s.life, s.name, o.Node, s.at-a.broken, cmp.Or(a.victim, "NATS"))
 			return 1
 		}
 	}
@@ -171,12 +179,12 @@ func (w *world) judgeCalls(r *row, calls map[string]call, ran map[string]int) {
 		switch {
 		case c.outcome == replied && ran[id] == 0:
 			r.lost++
-			w.t.Errorf("call %s was answered and never ran", id)
+			w.find("call %s was answered and never ran", id)
 		case c.outcome == undelivered && ran[id] > 0:
-			w.t.Errorf("call %s is told to be undelivered, and ran: %s", id, c.code)
+			w.find("call %s is told to be undelivered, and ran: %s", id, c.code)
 		case c.over == 0 && !w.died(c.life):
 			r.lost++
-			w.t.Errorf("call %s of %s never ended", id, c.life)
+			w.find("call %s of %s never ended", id, c.life)
 		}
 		if c.outcome != stopped && c.over > 0 {
 			r.calls++
@@ -190,7 +198,7 @@ func (w *world) judgeCalls(r *row, calls map[string]call, ran map[string]int) {
 	}
 	w.t.Logf("callers were told %v", told)
 	if r.calls < 100*len(w.tries) || r.calls == 0 {
-		w.t.Errorf("got %d calls in %d tries: that was no load", r.calls, r.tries)
+		w.find("got %d calls in %d tries: that was no load", r.calls, r.tries)
 	}
 }
 
@@ -207,7 +215,7 @@ func (w *world) judgeEpochs(r *row, calls map[string]call) {
 		switch {
 		case s.kind == noted:
 			if next, ok := began.after(s.name, s.epoch); ok && s.at > next.at+late {
-				w.t.Errorf("%s takes a cast of %s in epoch %d, %v after that of epoch %d began",
+				w.find("%s takes a cast of %s in epoch %d, %v after that of epoch %d began",
 					s.life, s.name, s.epoch, s.at-next.at, next.epoch)
 			}
 		case s.kind != wrote:
@@ -220,7 +228,7 @@ func (w *world) judgeEpochs(r *row, calls map[string]call) {
 			// Epochs are sequences of the stream that has what was written too.
 			seq, err := strconv.ParseUint(s.wrote, 10, 64)
 			if next, ok := began.after(s.name, s.epoch); err != nil || ok && seq > next.epoch {
-				w.t.Errorf("a write by %s in epoch %d was stored as %s, after epoch %d had begun", s.name, s.epoch, s.wrote, next.epoch)
+				w.find("a write by %s in epoch %d was stored as %s, after epoch %d had begun", s.name, s.epoch, s.wrote, next.epoch)
 			}
 		}
 	}
@@ -229,7 +237,7 @@ func (w *world) judgeEpochs(r *row, calls map[string]call) {
 			continue
 		}
 		if next, ok := began.after(c.name, c.epoch); ok && c.over > next.at+late {
-			w.t.Errorf("%s is told of %s in epoch %d, %v after that of epoch %d began", c.life, c.name, c.epoch, c.over-next.at, next.epoch)
+			w.find("%s is told of %s in epoch %d, %v after that of epoch %d began", c.life, c.name, c.epoch, c.over-next.at, next.epoch)
 		}
 	}
 	w.t.Logf("of the scribe's writes %d were stored, %d were refused, of %d it is not known", stored, r.fenced, unknown)
@@ -275,14 +283,7 @@ func (w *world) pause(a attempt) (longest time.Duration) {
 }
 
 // died reports whether a process ended other than in good order.
-func (w *world) died(life string) bool {
-	for _, m := range w.members {
-		if m.process.Life() == life {
-			return false
-		}
-	}
-	return true // it was succeeded by another
-}
+func (w *world) died(life string) bool { return !w.orderly[life] }
 
 // spread is how long after the first caller on a node was told of a death the
 // last one was.

@@ -40,6 +40,8 @@ type world struct {
 	ledger  []start        // what was read of them
 	broken  time.Duration  // when the last fault was
 	tries   []attempt
+	orderly map[string]bool // lives that ended in good order
+	found   []string        // what must not be
 }
 
 // attempt is one try, by the host's monotonic clock.
@@ -71,7 +73,7 @@ func (m *member) hold(on bool) {
 
 // newWorld has its servers, and members that do not run yet.
 func newWorld(t *testing.T, f fault) *world {
-	w := &world{t: t, fault: f, dir: t.TempDir()}
+	w := &world{t: t, fault: f, dir: t.TempDir(), orderly: map[string]bool{}}
 	w.tail = proctest.NewTail(w.dir, ledgers)
 	for range f.servers {
 		w.servers = append(w.servers, &natsServer{ports: [2]int{proctest.FreePort(t), proctest.FreePort(t)}})
@@ -338,6 +340,7 @@ func (w *world) end() {
 		m.process.Signal(w.t, syscall.SIGTERM)
 	}
 	for _, m := range w.members {
+		w.orderly[m.process.Life()] = true
 		if err := m.process.Await(w.t); err != nil {
 			w.t.Errorf("stop of %s: got %v, want nil; it said\n%s", m.name, err, m.process.Said())
 		}
