@@ -96,27 +96,26 @@ func (r *Registry) Bring(ctx context.Context, s SpecRecord) (holds SpecRecord, s
 // its name has an owner before long. It's false if nothing is known, as when the
 // store does not answer.
 func (r *Registry) Expected(ctx context.Context, child string) bool {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	e, err := r.store.Get(ctx, specKey(child))
-	if err != nil {
-		return false
-	}
-	rec, err := specIn(e.Value, child)
-	return err == nil && !rec.Stopped
+	rec, known := r.specOf(ctx, child)
+	return known && !rec.Stopped
 }
 
 // Down reports whether a child's record says that it is stopped. It's false if nothing
 // is known, as when the store does not answer.
 func (r *Registry) Down(ctx context.Context, child string) bool {
+	rec, known := r.specOf(ctx, child)
+	return known && rec.Stopped
+}
+
+func (r *Registry) specOf(ctx context.Context, child string) (rec SpecRecord, known bool) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	e, err := r.store.Get(ctx, specKey(child))
 	if err != nil {
-		return false
+		return SpecRecord{}, false
 	}
-	rec, err := specIn(e.Value, child)
-	return err == nil && rec.Stopped
+	rec, err = specIn(e.Value, child)
+	return rec, err == nil
 }
 
 // RemoveCommand is the command by which an operator removes a child's record, so

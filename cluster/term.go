@@ -325,7 +325,11 @@ func (t *term) stop(a placement.Stop) {
 		t.post(func() {
 			t.finished(a.On)
 			delete(t.stops, a.Name)
-			t.r.log.Info("stopped a child that ran though it is to be down", "server", a.Name, "incarnation", a.On, "error", err)
+			if err != nil {
+				t.r.log.Warn("a child that runs though it is to be down was not stopped", "server", a.Name, "incarnation", a.On, "reason", err)
+				return
+			}
+			t.r.log.Info("stopped a child that ran though it is to be down", "server", a.Name, "incarnation", a.On)
 		})
 	})
 }

@@ -50,9 +50,6 @@ type starting struct {
 // errNotStarted is of a start that failed for no fault of the child's.
 var errNotStarted = genserver.NewError("node.not_started", "not started")
 
-// errNotStopped is of an order that is not carried out.
-var errNotStopped = genserver.NewError("node.not_stopped", "not stopped")
-
 func newPlaced(n *Node) *placed {
 	p := &placed{
 		n: n, own: map[string]ownChild{}, types: map[string]decoded{},
@@ -157,64 +154,6 @@ func (p *placed) StartChild(ctx context.Context, incarnation string, r cluster.S
 	return p.askStart(ctx, incarnation, r)
 }
 
-// StopChild implements cluster.Host.
-func (p *placed) StopChild(ctx context.Context, incarnation, child string) error {
-	if incarnation == p.n.registry.Incarnation() {
-		return p.stop(ctx, child)
-	}
-	return p.ask(ctx, incarnation, askStopChild{Name: child}, nil)
-}
-
-// stop stops a child as the leader has ordered. Nothing is written down about that: the
-// record says it already. If it does not any more, or an operator is having the child
-// run again, the order is an old one.
-func (p *placed) stop(ctx context.Context, child string) error {
-	p.mu.Lock()
-	wanted := p.wanted[child] > 0
-	p.mu.Unlock()
-	if wanted || !p.n.registry.Down(ctx, child) {
-		return about(errNotStopped, child, errors.New("it is to run"))
-	}
-	p.order(child, true)
-	defer p.order(child, false)
-	root := p.n.sys.Ref(rootName)
-	_, err := genserver.Call(ctx, root, supervisor.TerminateChild{Name: child}, genserver.WithTimeout(0))
-	if err == nil {
-		_, err = genserver.Call(ctx, root, supervisor.DeleteChild{Name: child}, genserver.WithTimeout(0))
-	}
-	if errors.Is(err, supervisor.ErrNotFound) {
-		return nil
-	}
-	return err
-}
-
-// want keeps the leader's old orders off a child that an operator restarts, until
-// done is called.
-func (p *placed) want(child string) (done func()) {
-	if p == nil {
-		return func() {}
-	}
-	add := func(n int) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.wanted[child] += n; p.wanted[child] == 0 {
-			delete(p.wanted, child)
-		}
-	}
-	add(1)
-	return func() { add(-1) }
-}
-
-func (p *placed) order(child string, stop bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if stop {
-		p.ordered[child] = true
-	} else {
-		delete(p.ordered, child)
-	}
-}
-
 // Happened implements cluster.Host.
 func (p *placed) Happened(e cluster.Event) { p.n.happened(e) }
 
@@ -303,11 +242,8 @@ func (p *placed) ended(name string, s *starting, reason error) {
 
 // down follows the end for good of a child that ran here.
 func (p *placed) down(name string, reason error) {
-	p.mu.Lock()
-	ordered := p.ordered[name]
-	p.mu.Unlock()
 	switch {
-	case ordered && errors.Is(reason, genserver.Shutdown):
+	case p.isOrdered(name) && errors.Is(reason, genserver.Shutdown):
 		// Its record says it.
 	case p.n.stopping.Load(), errors.Is(reason, genserver.ErrFenced) && !errors.Is(reason, supervisor.ErrRestartLimit):
 		// It goes on elsewhere.
