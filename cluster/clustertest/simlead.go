@@ -175,26 +175,3 @@ func (p *simProc) living() []string {
 	slices.Sort(all)
 	return all
 }
-
-// follow has ended called once an incarnation is known to have ended, unless
-// stopped before. Whoever follows judges.
-func (p *simProc) follow(incarnation string, ended func()) (stop func()) {
-	q := p.inquest(incarnation)
-	stopped := false
-	q.following++
-	q.asking = append(q.asking, simAsk{following: true, answer: func(membership.Status) {
-		if !stopped {
-			ended()
-		}
-	}})
-	p.s.after(0, func() { p.when(func() { q.tell(p.clock()) }) })
-	q.driver.step()
-	return func() {
-		stopped = true
-		if q.following--; q.following == 0 && !slices.ContainsFunc(q.asking, func(a simAsk) bool { return !a.following }) {
-			q.driver.ended = true
-			delete(p.inquests, incarnation)
-			p.inquestOrder = slices.DeleteFunc(p.inquestOrder, func(i string) bool { return i == incarnation })
-		}
-	}
-}

@@ -47,20 +47,6 @@ type simProc struct {
 	ends       *membership.Ends
 }
 
-type simInquest struct {
-	machine   *membership.Inquest
-	driver    *simDriver
-	asking    []simAsk
-	following int
-	judging   bool // a verdict is on its way
-}
-
-// simAsk wants to know what is known of a session, or, following, of its end.
-type simAsk struct {
-	following bool
-	answer    func(membership.Status)
-}
-
 // startNode starts a process of a node after a while.
 func (s *sim) startNode(node string, wait time.Duration) {
 	s.after(wait, func() {
@@ -435,67 +421,6 @@ func (p *simProc) leaveNames() {
 	}
 }
 
-// inquire asks for the state of another's session.
-func (p *simProc) inquire(incarnation string, answer func(membership.Status)) {
-	q := p.inquest(incarnation)
-	q.asking = append(q.asking, simAsk{answer: answer})
-	q.tell(p.clock())
-	q.driver.step()
-}
-
-// inquest joins the one into a session, or begins it.
-func (p *simProc) inquest(incarnation string) *simInquest {
-	if q := p.inquests[incarnation]; q != nil {
-		return q
-	}
-	m := membership.NewInquest(p.s.timing, "")
-	q := &simInquest{machine: m, driver: &simDriver{p: p, key: simKey{'s', incarnation}}}
-	p.inquests[incarnation] = q
-	p.inquestOrder = append(p.inquestOrder, incarnation)
-	d := q.driver
-	d.next = func(now membership.Time) membership.Step { return m.Next(now, p.session.Standing(now), p.ends) }
-	d.value = func(step membership.Step) simRecord {
-		if p.s.faults.EarlyVerdict && step.Do == membership.Update {
-			q.judging = true
-			q.tell(p.clock())
-		}
-		return simRecord{session: membership.Content{Nonce: p.nonce(), Dead: true}}
-	}
-	d.result = func(now membership.Time, step membership.Step, r membership.Result) {
-		m.Result(now, step, r)
-		p.s.checkEnd(p, incarnation, m.Status(now))
-		if step.Do == membership.Update && r.Outcome == membership.OK {
-			p.s.stats.Verdicts++
-			if _, all := p.ends.Last(m.Witnesses()); all {
-				p.s.stats.Fast++
-			}
-		}
-		q.tell(p.clock())
-	}
-	d.done = func() { d.ended = true }
-	return q
-}
-
-// tell answers those who ask, once there is an answer.
-func (q *simInquest) tell(now membership.Time) {
-	status := q.machine.Status(now)
-	if q.judging && !status.Ended() {
-		status = membership.Died
-	}
-	if status == membership.Unsure {
-		return
-	}
-	asking := q.asking
-	q.asking = nil
-	for _, a := range asking {
-		if a.following && !status.Ended() {
-			q.asking = append(q.asking, a)
-			continue
-		}
-		a.answer(status)
-	}
-}
-
 // copied takes the copy of a write.
 func (p *simProc) copied(k simKey, r simRecord) {
 	if p.lead != nil && k.kind != 's' {
@@ -529,91 +454,4 @@ func (p *simProc) copied(k simKey, r simRecord) {
 			q.driver.step()
 		}
 	}
-}
-
-// simDriver does what one machine wants.
-type simDriver struct {
-	p      *simProc
-	key    simKey
-	next   func(membership.Time) membership.Step
-	value  func(membership.Step) simRecord
-	result func(membership.Time, membership.Step, membership.Result)
-	ask    func(holder string)
-	done   func()
-
-	busy  bool // an operation is under way, or an answer awaited
-	ended bool
-	timer int // the newest one; older ones are void
-}
-
-// step does the next thing, unless one is being done.
-func (d *simDriver) step() {
-	if d.busy || d.ended || d.p.gone {
-		return
-	}
-	p := d.p
-	step := d.next(p.clock())
-	switch step.Do {
-	case membership.Done:
-		if d.done != nil {
-			d.done()
-		}
-	case membership.Wait:
-		d.timer++
-		timer := d.timer
-		p.later(step.At, func() {
-			if timer == d.timer {
-				d.step()
-			}
-		})
-	case membership.Ask:
-		d.ask(step.Holder)
-	default:
-		d.send(step)
-	}
-}
-
-func (d *simDriver) send(step membership.Step) {
-	p := d.p
-	d.busy = true
-	var write simRecord
-	if d.value != nil {
-		write = d.value(step)
-	}
-	p.op(d.key, step, write, func(r membership.Result) {
-		if !d.busy || d.ended {
-			return
-		}
-		d.busy = false
-		d.result(p.clock(), step, r)
-		d.step()
-	})
-	if p.freeze > 0 && d.key.name == p.incarnation && !p.s.calm {
-		if p.s.trouble("%s freezes for %v, just after a renewal", p.label, p.freeze) {
-			p.frozenUntil = p.s.now + p.freeze
-		}
-		p.freeze = 0
-	}
-}
-
-// op does one operation on the store. done is called once, with an unknown
-// outcome if there is none for some time.
-func (p *simProc) op(k simKey, step membership.Step, write simRecord, done func(membership.Result)) {
-	pending := true
-	once := func(r membership.Result) {
-		p.when(func() {
-			if pending {
-				pending = false
-				done(r)
-			}
-		})
-	}
-	p.s.store.do(p, k, step, write, once)
-	p.later(p.clock()+p.s.timing.Lease/6, func() {
-		outcome := membership.Unknown
-		if step.Do == membership.Get {
-			outcome = membership.Unavailable
-		}
-		once(membership.Result{Outcome: outcome})
-	})
 }
