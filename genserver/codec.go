@@ -8,7 +8,8 @@ import (
 	"math"
 	"reflect"
 	"strconv"
-	"sync"
+
+	"github.com/civitas-go/civitas/internal/untyped"
 )
 
 // Codec turns payloads into bytes and back. Both encodings read the `json`
@@ -53,16 +54,13 @@ func (jsonCodec) Decode(data []byte, v any) error {
 // plainNumbers replaces every json.Number behind an interface within v, such
 // as those of a Map in a field.
 func plainNumbers(v reflect.Value) error {
-	if !holdsAny(v.Type()) {
+	if !untyped.In(v.Type()) {
 		return nil
 	}
 	switch v.Kind() {
 	case reflect.Interface:
 		if v.IsNil() {
 			return nil
-		}
-		if !v.CanInterface() {
-			return nil // an embedded interface of an unexported type
 		}
 		switch v.Interface().(type) {
 		case json.Number, map[string]any, []any:
@@ -80,7 +78,7 @@ func plainNumbers(v reflect.Value) error {
 		return plainNumbers(v.Elem())
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if f := v.Type().Field(i); !f.IsExported() && !f.Anonymous {
+			if !untyped.Field(v.Type().Field(i)) {
 				continue
 			}
 			if err := plainNumbers(v.Field(i)); err != nil {
@@ -104,40 +102,6 @@ func plainNumbers(v reflect.Value) error {
 		}
 	}
 	return nil
-}
-
-// anyTypes remembers holdsAny's answers.
-var anyTypes sync.Map // reflect.Type to bool
-
-// holdsAny reports whether decoding into the type can put a json.Number
-// behind an interface.
-func holdsAny(t reflect.Type) bool {
-	if known, ok := anyTypes.Load(t); ok {
-		return known.(bool)
-	}
-	found := findAny(t, map[reflect.Type]bool{})
-	anyTypes.Store(t, found)
-	return found
-}
-
-func findAny(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if seen[t] {
-		return false
-	}
-	seen[t] = true
-	switch t.Kind() {
-	case reflect.Interface:
-		return true
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return findAny(t.Elem(), seen)
-	case reflect.Struct:
-		for i := range t.NumField() {
-			if f := t.Field(i); (f.IsExported() || f.Anonymous) && findAny(f.Type, seen) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // plain replaces every json.Number within v, in place where v is a container.

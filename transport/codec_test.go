@@ -172,6 +172,29 @@ func TestMsgPackFieldsOfInterfaceType(t *testing.T) {
 	}
 }
 
+type kept struct {
+	Value any `json:"value"`
+}
+
+// Both encodings give the fields of an embedded type that is not exported the same types.
+func TestEmbeddedFieldsOfInterfaceType(t *testing.T) {
+	t.Parallel()
+	type box struct {
+		kept
+		Name string `json:"name"`
+	}
+	want := box{kept: kept{Value: int64(5)}, Name: "n"}
+	for _, codec := range []genserver.Codec{genserver.JSON, transport.MsgPack} {
+		var got box
+		if err := codec.Decode(encode(t, codec, genserver.Map{"value": 5, "name": "n"}), &got); err != nil {
+			t.Fatalf("%T: got %v, want nil", codec, err)
+		}
+		if got != want {
+			t.Errorf("%T: got %#v, want %#v", codec, got, want)
+		}
+	}
+}
+
 func be32(code byte, n uint32) string {
 	return string(binary.BigEndian.AppendUint32([]byte{code}, n))
 }

@@ -3,8 +3,9 @@ package transport
 import (
 	"fmt"
 	"reflect"
-	"sync"
 	"time"
+
+	"github.com/civitas-go/civitas/internal/untyped"
 )
 
 // checkJSON refuses JSON beyond the limits. It looks at brackets and commas
@@ -51,7 +52,7 @@ func closingQuote(data []byte, i int) int {
 // types that decodeAny would: the library leaves int8 and the like in them.
 func plainFields(v any) {
 	rv := reflect.ValueOf(v)
-	if holdsAny(rv.Type()) {
+	if untyped.In(rv.Type()) {
 		plainValue(rv)
 	}
 }
@@ -59,7 +60,7 @@ func plainFields(v any) {
 func plainValue(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if !v.IsNil() && holdsAny(v.Type()) {
+		if !v.IsNil() && untyped.In(v.Type()) {
 			plainValue(v.Elem())
 		}
 	case reflect.Interface:
@@ -68,12 +69,12 @@ func plainValue(v reflect.Value) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() && holdsAny(v.Field(i).Type()) {
+			if untyped.Field(v.Type().Field(i)) && untyped.In(v.Field(i).Type()) {
 				plainValue(v.Field(i))
 			}
 		}
 	case reflect.Slice, reflect.Array:
-		if holdsAny(v.Type().Elem()) {
+		if untyped.In(v.Type().Elem()) {
 			for i := range v.Len() {
 				plainValue(v.Index(i))
 			}
@@ -86,7 +87,7 @@ func plainValue(v reflect.Value) {
 // plainMapValues replaces a map's values, which cannot be set in place.
 func plainMapValues(m reflect.Value) {
 	elem := m.Type().Elem()
-	if !holdsAny(elem) {
+	if !untyped.In(elem) {
 		return
 	}
 	for it := m.MapRange(); it.Next(); {
@@ -134,36 +135,4 @@ func plainNumber(v any) any {
 	default:
 		return v
 	}
-}
-
-// withAny remembers which types can hold an interface somewhere within.
-var withAny sync.Map // reflect.Type to bool
-
-func holdsAny(t reflect.Type) bool {
-	if known, ok := withAny.Load(t); ok {
-		return known.(bool) // The map holds nothing else.
-	}
-	holds := findAny(t, make(map[reflect.Type]bool))
-	withAny.Store(t, holds)
-	return holds
-}
-
-func findAny(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if seen[t] {
-		return false
-	}
-	seen[t] = true
-	switch t.Kind() {
-	case reflect.Interface:
-		return true
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return findAny(t.Elem(), seen)
-	case reflect.Struct:
-		for i := range t.NumField() {
-			if f := t.Field(i); f.IsExported() && findAny(f.Type, seen) {
-				return true
-			}
-		}
-	}
-	return false
 }
