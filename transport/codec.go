@@ -32,7 +32,10 @@ var ErrPayload = errors.New("malformed payload")
 // MsgPack is the codec between nodes, and of plain clients that choose it. It
 // reads the `json` struct tag; structs and maps are msgpack maps, keyed by
 // exactly the tag's name. Times are msgpack's timestamps, durations integers
-// of nanoseconds.
+// of nanoseconds, bytes are bytes. What has a form of its own in JSON, as of
+// MarshalJSON, MarshalText or json.RawMessage, has that form here too, and so have
+// a map's keys that are no strings; it takes the way through JSON, which is slower.
+// A type with a MarshalMsgpack or EncodeMsgpack has the form that this makes.
 //
 // Into a genserver.Map, a map[string]any or an any it decodes int64, uint64
 // (only what int64 does not hold), float64, string, []byte, bool, nil, []any
@@ -92,24 +95,34 @@ func (e *encoding) free() {
 
 // append encodes v behind what the buffer holds. A panic of a type's own
 // marshalling is an error here, for it would take down a server's caller.
-func (e *encoding) append(v any) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("encode %T as msgpack: panic: %v", v, p)
-		}
-	}()
-	if m, ok := v.(genserver.Map); ok {
-		v = map[string]any(m)
-		err = e.library().EncodeMap(m)
-	} else if rv, f := flatValue(v); f != nil {
+func (e *encoding) append(v any) error {
+	rv, f := flatValue(v)
+	if f != nil {
 		e.buf.Write(f.append(e.buf.AvailableBuffer(), rv))
-	} else {
-		err = e.library().Encode(v)
+		return nil
 	}
-	if err != nil {
+	if err := guarded(func() error { return e.appendAny(v) }); err != nil {
 		return fmt.Errorf("encode %T as msgpack: %w", v, err)
 	}
 	return nil
+}
+
+// appendAny encodes what is no flat struct.
+func (e *encoding) appendAny(v any) error {
+	if m, ok := v.(genserver.Map); ok {
+		v = map[string]any(m)
+	}
+	if holdsForm(v) {
+		x, err := throughJSON(v)
+		if err != nil {
+			return err
+		}
+		v = x
+	}
+	if m, ok := v.(map[string]any); ok {
+		return e.library().EncodeMap(m)
+	}
+	return e.library().Encode(v)
 }
 
 func (msgpackCodec) Encode(v any) ([]byte, error) {
@@ -164,8 +177,12 @@ func decodeMap(data []byte, m *map[string]any) error {
 }
 
 func decodeTyped(data []byte, v any) error {
-	if rv, f := flatValue(v); f != nil && rv.CanSet() && len(data) <= MaxPayload && f.decode(data, rv) {
+	rv, f := flatValue(v)
+	if f != nil && rv.CanSet() && len(data) <= MaxPayload && f.decode(data, rv) {
 		return nil
+	}
+	if rv.IsValid() && shaped(rv.Type()) {
+		return decodeShaped(data, v)
 	}
 	if err := checkMsgPack(data); err != nil {
 		return err
@@ -181,33 +198,39 @@ func decodeByLibrary(data []byte, v any) error {
 	defer d.in.Reset(nil)
 	d.dec.Reset(&d.in)
 	d.dec.SetCustomStructTag("json")
-	if err := decodeGuarded(d.dec, v); err != nil {
+	if err := guarded(func() error { return d.dec.Decode(v) }); err != nil {
 		return fmt.Errorf("%w: %w", ErrPayload, err)
 	}
 	plainFields(v)
 	return nil
 }
 
-// decodeGuarded turns a panic of a type's own unmarshalling, or of a value
-// the library cannot set, into an error: the bytes are the sender's.
-func decodeGuarded(dec *msgpack.Decoder, v any) (err error) {
+// guarded turns a panic of a type's own marshalling, or of a value that a library
+// cannot set, into an error: the bytes are the sender's.
+func guarded(do func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return dec.Decode(v)
+	return do()
 }
 
 type jsonCodec struct{}
 
-func (jsonCodec) Encode(v any) ([]byte, error) { return genserver.JSON.Encode(v) }
+func (jsonCodec) Encode(v any) (data []byte, err error) {
+	err = guarded(func() (err error) {
+		data, err = genserver.JSON.Encode(v)
+		return err
+	})
+	return data, err
+}
 
 func (jsonCodec) Decode(data []byte, v any) error {
 	if err := checkJSON(data); err != nil {
 		return fmt.Errorf("decode JSON into %T: %w", v, err)
 	}
-	return genserver.JSON.Decode(data, v)
+	return guarded(func() error { return genserver.JSON.Decode(data, v) })
 }
 
 // Detect finds the encoding of a plain client's payload, which must be a JSON

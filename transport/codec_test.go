@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/transport"
@@ -279,19 +280,36 @@ func TestHostileLengthsAllocateNothing(t *testing.T) {
 	}
 }
 
-type rude struct{ X int }
+type (
+	rude      struct{ X int }
+	rudeThere struct{ X int }
+)
 
-func (*rude) MarshalBinary() ([]byte, error) { panic("rude") }
-func (*rude) UnmarshalBinary([]byte) error   { panic("rude") }
+func (*rude) MarshalJSON() ([]byte, error)              { panic("rude") }
+func (*rude) UnmarshalJSON([]byte) error                { panic("rude") }
+func (*rudeThere) EncodeMsgpack(*msgpack.Encoder) error { panic("rude") }
+func (*rudeThere) DecodeMsgpack(*msgpack.Decoder) error { panic("rude") }
 
-func TestMsgPackSurvivesPanics(t *testing.T) {
+// A type's own marshalling that panics is an error, of what it is asked by.
+func TestCodecSurvivesPanics(t *testing.T) {
 	t.Parallel()
-	if _, err := transport.MsgPack.Encode(map[string]any{"r": &rude{}}); err == nil {
-		t.Error("encode: got nil, want an error")
-	}
-	var v struct{ R rude }
-	if err := transport.MsgPack.Decode([]byte("\x81\xa1R\xc4\x01x"), &v); !errors.Is(err, transport.ErrPayload) {
-		t.Errorf("decode: got %v, want %v", err, transport.ErrPayload)
+	for _, c := range []struct {
+		name string
+		genserver.Codec
+		v    any
+		data string
+		into any
+	}{
+		{"msgpack's own", transport.MsgPack, &rudeThere{}, "\x81\xa1R\xc4\x01x", new(struct{ R rudeThere })},
+		{"through JSON", transport.MsgPack, &rude{}, "\x81\xa1R\xc4\x01x", new(struct{ R rude })},
+		{"JSON", transport.JSON, &rude{}, `{"R":1}`, new(struct{ R rude })},
+	} {
+		if _, err := c.Encode(map[string]any{"r": c.v}); err == nil {
+			t.Errorf("%s: encode: got nil, want an error", c.name)
+		}
+		if err := c.Decode([]byte(c.data), c.into); err == nil {
+			t.Errorf("%s: decode: got nil, want an error", c.name)
+		}
 	}
 }
 

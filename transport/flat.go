@@ -1,15 +1,12 @@
 package transport
 
 import (
-	stdencoding "encoding"
 	"encoding/binary"
 	"math"
 	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
-
-	"github.com/vmihailenco/msgpack/v5"
 )
 
 // flat is how a struct of plain fields is encoded: what most messages are. The
@@ -59,7 +56,7 @@ func flatOf(t reflect.Type) *flat {
 }
 
 func newFlat(t reflect.Type) *flat {
-	if t.Kind() != reflect.Struct || encodesItself(t) || t.NumField() > 64 {
+	if t.Kind() != reflect.Struct || formed(t) || t.NumField() > 64 {
 		return nil
 	}
 	f := &flat{byName: map[string]int{}}
@@ -68,7 +65,7 @@ func newFlat(t reflect.Type) *flat {
 		sf := t.Field(i)
 		if sf.Anonymous {
 			// A marker of a message's kind.
-			if sf.Type.Kind() != reflect.Struct || sf.Type.NumField() > 0 || sf.Tag != "" || encodesItself(sf.Type) {
+			if sf.Type.Kind() != reflect.Struct || sf.Type.NumField() > 0 || sf.Tag != "" || formed(sf.Type) {
 				return nil
 			}
 			continue
@@ -119,29 +116,10 @@ func plainKind(t reflect.Type) bool {
 	case reflect.Bool, reflect.String, reflect.Float64,
 		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return !encodesItself(t)
+		return !formed(t)
 	default:
 		return false
 	}
-}
-
-var selfEncoders = []reflect.Type{
-	reflect.TypeFor[msgpack.CustomEncoder](), reflect.TypeFor[msgpack.CustomDecoder](),
-	reflect.TypeFor[msgpack.Marshaler](), reflect.TypeFor[msgpack.Unmarshaler](),
-	reflect.TypeFor[stdencoding.BinaryMarshaler](), reflect.TypeFor[stdencoding.BinaryUnmarshaler](),
-	reflect.TypeFor[stdencoding.TextMarshaler](), reflect.TypeFor[stdencoding.TextUnmarshaler](),
-	reflect.TypeFor[error](),
-}
-
-// encodesItself reports a type that the library would ask.
-func encodesItself(t reflect.Type) bool {
-	p := reflect.PointerTo(t)
-	for _, self := range selfEncoders {
-		if t.Implements(self) || p.Implements(self) {
-			return true
-		}
-	}
-	return false
 }
 
 // append encodes a struct of f's type.

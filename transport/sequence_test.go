@@ -203,6 +203,10 @@ func TestSlowNodeCountsWhatTheClientDropped(t *testing.T) {
 	if got.Lost == 0 || got.Lost != b.Dropped() || got.Received+got.Lost != sent+1 || received.Load() != got.Received {
 		t.Errorf("got %+v, want %d lost of %d", got, b.Dropped(), sent+1)
 	}
+	// nats.go tells of the cause in a goroutine of its own.
+	for deadline := time.Now().Add(10 * time.Second); b.Stats().SlowConsumers == 0 && time.Now().Before(deadline); {
+		<-time.After(time.Millisecond)
+	}
 	if n := b.Stats(); n.SlowConsumers == 0 || n.Dropped != got.Lost {
 		t.Errorf("got %+v, want the drops and their cause", n)
 	}

@@ -1,0 +1,181 @@
+package transport_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/civitas-go/civitas/genserver"
+	"github.com/civitas-go/civitas/transport"
+)
+
+// color has a form of its own as text, and money in JSON alone.
+type (
+	color int
+	money struct{ cents int }
+)
+
+func (c color) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "color-%d", int(c)), nil }
+func (c *color) UnmarshalText(b []byte) error {
+	_, err := fmt.Sscanf(string(b), "color-%d", (*int)(c))
+	return err
+}
+
+func (m money) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `"%d ct"`, m.cents), nil }
+func (m *money) UnmarshalJSON(b []byte) error {
+	_, err := fmt.Sscanf(string(b), `"%d ct"`, &m.cents)
+	return err
+}
+
+// What a type is in JSON, it is in msgpack too, and it comes back as it was.
+func TestMsgPackHasJSONsForms(t *testing.T) {
+	t.Parallel()
+	address, err := url.Parse("nats://a:4222/b?c=d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []any{
+		struct{ V money }{money{4}},
+		struct{ V []*money }{[]*money{{1}, nil}},
+		struct{ V color }{3},
+		struct{ V *color }{new(color)},
+		struct{ V [2]color }{[2]color{1, 2}},
+		struct{ V map[string]money }{map[string]money{"a": {1}}},
+		struct{ V map[color]int }{map[color]int{1: 5}},
+		struct{ V map[int]string }{map[int]string{-1: "x"}},
+		struct{ V map[uint8]string }{map[uint8]string{1: "x"}},
+		struct{ V json.RawMessage }{json.RawMessage(`{"a":[1,2.5,{"b":null}]}`)},
+		struct{ V json.Number }{"12.5"},
+		struct{ V netip.Addr }{netip.MustParseAddr("10.0.0.1")},
+		struct{ V slog.Level }{slog.LevelWarn},
+		struct{ V *big.Int }{big.NewInt(77)},
+		struct{ V url.URL }{*address},
+		struct {
+			V int `json:"v,string"`
+		}{12},
+		struct {
+			V time.Time `json:"v,omitzero"`
+			W int       `json:"w,omitzero"`
+		}{},
+		struct {
+			V struct{ W []struct{ X money } }
+			Y string `json:"-"`
+		}{V: struct{ W []struct{ X money } }{[]struct{ X money }{{money{9}}}}},
+	} {
+		forms := map[string]genserver.Map{}
+		for name, c := range codecs {
+			data := encode(t, c, v)
+			got := reflect.New(reflect.TypeOf(v))
+			if err := c.Decode(data, got.Interface()); err != nil {
+				t.Errorf("%s: %T: got %v, want nil", name, v, err)
+			} else if !reflect.DeepEqual(got.Elem().Interface(), v) {
+				t.Errorf("%s: %T: got %+v, want %+v", name, v, got.Elem(), v)
+			}
+			var m genserver.Map
+			if err := c.Decode(data, &m); err != nil {
+				t.Errorf("%s: %T into a Map: got %v, want nil", name, v, err)
+			}
+			forms[name] = m
+		}
+		if diff := cmp.Diff(forms["json"], forms["msgpack"]); diff != "" {
+			t.Errorf("%T: JSON's form is -, msgpack's +:\n%s", v, diff)
+		}
+	}
+}
+
+type common struct {
+	Data []byte    `json:"data"`
+	At   time.Time `json:"at"`
+}
+
+// On the way through JSON bytes stay bytes, times times, and floats floats.
+func TestMsgPackKeepsWhatJSONHasNot(t *testing.T) {
+	t.Parallel()
+	type parcel struct {
+		common
+		Price money             `json:"price"`
+		Parts [][]byte          `json:"parts"`
+		By    map[color][]byte  `json:"by"`
+		Whole float64           `json:"whole"`
+		Next  *parcel           `json:"next,omitempty"`
+		Any   any               `json:"any"`
+		Data  map[string][]byte `json:"data"` // hides that of common
+	}
+	at := time.Date(2026, 11, 28, 1, 2, 3, 4, time.UTC)
+	v := parcel{
+		common: common{At: at}, Price: money{3}, Parts: [][]byte{{0}, {1}}, By: map[color][]byte{2: {255}},
+		Whole: 2, Next: &parcel{Whole: 7}, Any: int64(5), Data: map[string][]byte{"x": {1}},
+	}
+	data := encode(t, transport.MsgPack, v)
+	var got parcel
+	if err := transport.MsgPack.Decode(data, &got); err != nil {
+		t.Fatalf("got %v, want nil", err)
+	}
+	if !reflect.DeepEqual(got, v) {
+		t.Errorf("got %+v, want %+v", got, v)
+	}
+	var m genserver.Map
+	if err := transport.MsgPack.Decode(data, &m); err != nil {
+		t.Fatalf("got %v, want nil", err)
+	}
+	next := m["next"]
+	delete(m, "next")
+	want := genserver.Map{
+		"at": "2026-11-28T01:02:03.000000004Z", "price": "3 ct", "parts": []any{[]byte{0}, []byte{1}},
+		"by": map[string]any{"color-2": []byte{255}}, "whole": 2.0, "any": int64(5), "data": map[string]any{"x": []byte{1}},
+	}
+	if diff := cmp.Diff(want, m); diff != "" {
+		t.Errorf("differs, want -, got +:\n%s", diff)
+	}
+	if m, ok := next.(map[string]any); !ok || m["whole"] != 7.0 {
+		t.Errorf("next: got %v, want whole 7", next)
+	}
+	type older struct { // the same, before it had a price
+		At    time.Time         `json:"at"`
+		Parts [][]byte          `json:"parts"`
+		Data  map[string][]byte `json:"data"`
+	}
+	var old older
+	if err := transport.MsgPack.Decode(data, &old); err != nil {
+		t.Fatalf("into an older type: got %v, want nil", err)
+	}
+	if diff := cmp.Diff(older{at, v.Parts, v.Data}, old); diff != "" {
+		t.Errorf("into an older type: differs, want -, got +:\n%s", diff)
+	}
+	if err := transport.MsgPack.Decode(encode(t, transport.MsgPack, old), &got); err != nil || !reflect.DeepEqual(got, v) {
+		t.Errorf("from an older type: got %+v and %v, want %+v", got, err, v)
+	}
+}
+
+// A Map's values are asked for their forms too.
+func TestMsgPackFormsWithinMaps(t *testing.T) {
+	t.Parallel()
+	v := genserver.Map{
+		"price": money{3}, "color": color(1), "raw": json.RawMessage(`[1]`), "list": []any{map[string]any{"m": &money{4}}},
+		"bytes": []byte{1}, "whole": 2.0, "nil": nil, "none": (*money)(nil), "keys": map[int]bool{1: true},
+		"at": time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC), "typed": struct{ V any }{money{5}},
+	}
+	want := genserver.Map{
+		"price": "3 ct", "color": "color-1", "raw": []any{int64(1)}, "list": []any{map[string]any{"m": "4 ct"}},
+		"bytes": []byte{1}, "whole": 2.0, "nil": nil, "none": nil, "keys": map[string]any{"1": true},
+		"at": "2026-11-28T00:00:00Z", "typed": map[string]any{"V": "5 ct"},
+	}
+	var got genserver.Map
+	if err := transport.MsgPack.Decode(encode(t, transport.MsgPack, v), &got); err != nil {
+		t.Fatalf("got %v, want nil", err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("differs, want -, got +:\n%s", diff)
+	}
+	if _, there := v["price"].(money); !there {
+		t.Error("the sender's Map was changed")
+	}
+}
