@@ -33,9 +33,11 @@ var ErrPayload = errors.New("malformed payload")
 // reads the `json` struct tag; structs and maps are msgpack maps, keyed by
 // exactly the tag's name. Times are msgpack's timestamps, durations integers
 // of nanoseconds, bytes are bytes. What has a form of its own in JSON, as of
-// MarshalJSON, MarshalText or json.RawMessage, has that form here too, and so have
+// UnmarshalJSON, MarshalText or json.RawMessage, has that form here too, and so have
 // a map's keys that are no strings; it takes the way through JSON, which is slower.
-// A type with a MarshalMsgpack or EncodeMsgpack has the form that this makes.
+// A MarshalJSON without its UnmarshalJSON counts for nothing where there are fields to
+// send: no peer could read what it makes. A type with a MarshalMsgpack or
+// EncodeMsgpack has the form that this makes.
 //
 // Into a genserver.Map, a map[string]any or an any it decodes int64, uint64
 // (only what int64 does not hold), float64, string, []byte, bool, nil, []any

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	stdencoding "encoding"
 	"encoding/json"
 	"fmt"
@@ -17,14 +18,18 @@ import (
 )
 
 // Types may say themselves what they are in JSON, and their fields' tags too. The
-// library of msgpack knows little of that: of a type with MarshalJSON alone it sends
-// the exported fields, if there are any. So a message that has such a value
-// somewhere takes the way through JSON: it is in msgpack what it is there, but that
-// bytes, times and floats stay what they are.
+// library of msgpack knows little of that: of a type with MarshalJSON it sends the
+// exported fields, if there are any. So a message that has such a value somewhere takes
+// the way through JSON: it is in msgpack what it is there, but that bytes, times and
+// floats stay what they are.
+//
+// A type that has MarshalJSON alone, and fields to read back, is no such value: its
+// peers could not read what it makes.
 
 var (
 	timeType   = reflect.TypeFor[time.Time]()
 	numberType = reflect.TypeFor[json.Number]()
+	marshaler  = []reflect.Type{reflect.TypeFor[json.Marshaler]()}
 
 	// ownForms are of types that say what they are in msgpack.
 	ownForms = []reflect.Type{
@@ -33,7 +38,7 @@ var (
 	}
 	// jsonForms are of those that say what they are in JSON.
 	jsonForms = []reflect.Type{
-		reflect.TypeFor[json.Marshaler](), reflect.TypeFor[json.Unmarshaler](),
+		reflect.TypeFor[json.Unmarshaler](),
 		reflect.TypeFor[stdencoding.TextMarshaler](), reflect.TypeFor[stdencoding.TextUnmarshaler](),
 	}
 	// libraryForms are of those to which the library gives a form that JSON has not.
@@ -54,9 +59,27 @@ func has(t reflect.Type, forms []reflect.Type) bool {
 	return false
 }
 
+// jsonForm reports a type that has a form of its own in JSON.
+func jsonForm(t reflect.Type) bool {
+	return t == numberType || has(t, jsonForms) || has(t, marshaler) && sealed(t)
+}
+
+// sealed reports a struct without a field that could be read.
+func sealed(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	for i := range t.NumField() {
+		if untyped.Field(t.Field(i)) {
+			return false
+		}
+	}
+	return true
+}
+
 // formed reports a type that has a form of its own in one of the encodings.
 func formed(t reflect.Type) bool {
-	return t == numberType || has(t, ownForms) || has(t, jsonForms) || has(t, libraryForms)
+	return jsonForm(t) || has(t, ownForms) || has(t, libraryForms)
 }
 
 var shapes sync.Map // reflect.Type to bool
@@ -76,14 +99,14 @@ func findShaped(t reflect.Type, seen map[reflect.Type]bool) bool {
 		return false
 	}
 	seen[t] = true
-	if t == numberType || has(t, jsonForms) || has(t, libraryForms) {
+	if jsonForm(t) || has(t, libraryForms) {
 		return true
 	}
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array:
 		return findShaped(t.Elem(), seen)
 	case reflect.Map:
-		return t.Key().Kind() != reflect.String || has(t.Key(), jsonForms) || findShaped(t.Elem(), seen)
+		return t.Key().Kind() != reflect.String || jsonForm(t.Key()) || findShaped(t.Elem(), seen)
 	case reflect.Struct:
 		for i := range t.NumField() {
 			f := t.Field(i)
@@ -197,7 +220,7 @@ func restored(v reflect.Value, x any) any {
 	switch {
 	case t == timeType:
 		return v.Interface()
-	case t == numberType || t.Kind() != reflect.Interface && has(t, jsonForms):
+	case t.Kind() != reflect.Interface && jsonForm(t):
 		return x
 	}
 	switch t.Kind() {
@@ -224,39 +247,37 @@ func restored(v reflect.Value, x any) any {
 		}
 	case reflect.Struct:
 		m, _ := x.(map[string]any)
-		restoreFields(v, m, map[string]bool{})
+		eachField(v, func(name string, f reflect.Value) {
+			if y, there := m[name]; there {
+				m[name] = restored(f, y)
+			}
+		})
 	}
 	return x
 }
 
-// restoreFields restores the fields of a struct, and those of the structs embedded in
-// it that are not hidden by its own.
-func restoreFields(v reflect.Value, m map[string]any, done map[string]bool) {
-	var embedded []reflect.Value
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		name, options := tagOf(f)
-		switch {
-		case !untyped.Field(f) || name == "-" && options == "":
-		case name == "" && f.Anonymous:
-			embedded = append(embedded, v.Field(i))
-		default:
-			if name == "" {
-				name = f.Name
+// eachField visits the fields of a struct by their names in JSON, and those of the
+// structs embedded in it that are not hidden by others.
+func eachField(v reflect.Value, visit func(name string, field reflect.Value)) {
+	seen := map[string]bool{}
+	for level := []reflect.Value{v}; len(level) > 0; {
+		var embedded []reflect.Value
+		for _, s := range level {
+			for i := range s.NumField() {
+				f := s.Type().Field(i)
+				name, options := tagOf(f)
+				switch {
+				case !untyped.Field(f) || name == "-" && options == "":
+				case name == "" && f.Anonymous && reflect.Indirect(s.Field(i)).Kind() == reflect.Struct:
+					embedded = append(embedded, reflect.Indirect(s.Field(i)))
+				case seen[cmp.Or(name, f.Name)]:
+				default:
+					seen[cmp.Or(name, f.Name)] = true
+					visit(cmp.Or(name, f.Name), s.Field(i))
+				}
 			}
-			if x, there := m[name]; there && !done[name] {
-				done[name] = true
-				m[name] = restored(v.Field(i), x)
-			}
 		}
-	}
-	for _, e := range embedded {
-		if e.Kind() == reflect.Pointer {
-			e = e.Elem()
-		}
-		if e.Kind() == reflect.Struct {
-			restoreFields(e, m, done)
-		}
+		level = embedded
 	}
 }
 
@@ -285,5 +306,44 @@ func decodeShaped(data []byte, v any) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrPayload, err)
 	}
+	returned(reflect.ValueOf(v), x)
 	return nil
+}
+
+// returned gives what was decoded into interfaces its bytes and floats back, where JSON
+// had others in the place of those in x.
+func returned(v reflect.Value, x any) {
+	if !v.IsValid() || x == nil || !untyped.In(v.Type()) || v.Kind() != reflect.Interface && jsonForm(v.Type()) {
+		return
+	}
+	switch v.Kind() {
+	case reflect.Interface:
+		if v.CanSet() && v.NumMethod() == 0 && !v.IsNil() {
+			v.Set(reflect.ValueOf(x))
+		}
+	case reflect.Pointer:
+		returned(v.Elem(), x)
+	case reflect.Slice, reflect.Array:
+		all, _ := x.([]any)
+		for i := range min(len(all), v.Len()) {
+			returned(v.Index(i), all[i])
+		}
+	case reflect.Map:
+		m, _ := x.(map[string]any)
+		for it := v.MapRange(); it.Next(); {
+			if key, err := keyText(it.Key()); err == nil {
+				e := reflect.New(v.Type().Elem()).Elem()
+				e.Set(it.Value())
+				returned(e, m[key])
+				v.SetMapIndex(it.Key(), e)
+			}
+		}
+	case reflect.Struct:
+		m, _ := x.(map[string]any)
+		eachField(v, func(name string, f reflect.Value) {
+			if y, there := m[name]; there {
+				returned(f, y)
+			}
+		})
+	}
 }

@@ -107,12 +107,13 @@ func TestMsgPackKeepsWhatJSONHasNot(t *testing.T) {
 		Whole float64           `json:"whole"`
 		Next  *parcel           `json:"next,omitempty"`
 		Any   any               `json:"any"`
+		Tags  map[color]any     `json:"tags,omitempty"`
 		Data  map[string][]byte `json:"data"` // hides that of common
 	}
 	at := time.Date(2026, 11, 28, 1, 2, 3, 4, time.UTC)
 	v := parcel{
 		common: common{At: at}, Price: money{3}, Parts: [][]byte{{0}, {1}}, By: map[color][]byte{2: {255}},
-		Whole: 2, Next: &parcel{Whole: 7}, Any: int64(5), Data: map[string][]byte{"x": {1}},
+		Whole: 2, Next: &parcel{Whole: 7}, Any: []any{int64(5), []byte{7}, 3.0}, Tags: map[color]any{1: []byte{8}}, Data: map[string][]byte{"x": {1}},
 	}
 	data := encode(t, transport.MsgPack, v)
 	var got parcel
@@ -130,7 +131,7 @@ func TestMsgPackKeepsWhatJSONHasNot(t *testing.T) {
 	delete(m, "next")
 	want := genserver.Map{
 		"at": "2026-11-28T01:02:03.000000004Z", "price": "3 ct", "parts": []any{[]byte{0}, []byte{1}},
-		"by": map[string]any{"color-2": []byte{255}}, "whole": 2.0, "any": int64(5), "data": map[string]any{"x": []byte{1}},
+		"by": map[string]any{"color-2": []byte{255}}, "whole": 2.0, "any": []any{int64(5), []byte{7}, 3.0}, "tags": map[string]any{"color-1": []byte{8}}, "data": map[string]any{"x": []byte{1}},
 	}
 	if diff := cmp.Diff(want, m); diff != "" {
 		t.Errorf("differs, want -, got +:\n%s", diff)
@@ -152,6 +153,35 @@ func TestMsgPackKeepsWhatJSONHasNot(t *testing.T) {
 	}
 	if err := transport.MsgPack.Decode(encode(t, transport.MsgPack, old), &got); err != nil || !reflect.DeepEqual(got, v) {
 		t.Errorf("from an older type: got %+v and %v, want %+v", got, err, v)
+	}
+}
+
+// level and answer have a MarshalJSON that no peer could read.
+type (
+	level  int
+	answer struct {
+		OK    bool `json:"ok"`
+		Value any  `json:"value"`
+	}
+)
+
+func (l level) MarshalJSON() ([]byte, error)  { return fmt.Appendf(nil, `"level %d"`, int(l)), nil }
+func (a answer) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `{"ok":%v}`, a.OK), nil }
+
+// A type that JSON can't read back is sent by its fields, or by what it is made of.
+func TestMsgPackOfTypesThatOnlyMarshal(t *testing.T) {
+	t.Parallel()
+	type box struct {
+		Level  level
+		Answer answer
+	}
+	want := box{3, answer{true, []byte{1}}}
+	var got box
+	if err := transport.MsgPack.Decode(encode(t, transport.MsgPack, want), &got); err != nil {
+		t.Fatalf("got %v, want nil", err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
