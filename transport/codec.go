@@ -183,7 +183,7 @@ func decodeTyped(data []byte, v any) error {
 	if f != nil && rv.CanSet() && len(data) <= MaxPayload && f.decode(data, rv) {
 		return nil
 	}
-	if rv.IsValid() && shaped(rv.Type()) {
+	if rv.IsValid() && shapes.of(rv.Type()) {
 		return decodeShaped(data, v)
 	}
 	if err := checkMsgPack(data); err != nil {

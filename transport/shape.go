@@ -20,8 +20,8 @@ import (
 // Types may say themselves what they are in JSON, and their fields' tags too. The
 // library of msgpack knows little of that: of a type with MarshalJSON it sends the
 // exported fields, if there are any. So a message that has such a value somewhere takes
-// the way through JSON: it is in msgpack what it is there, but that bytes, times and
-// floats stay what they are.
+// the way through JSON: it is in msgpack what it is there, but that bytes, texts, times
+// and floats stay what they are.
 //
 // A type that has MarshalJSON alone, and fields to read back, is no such value: its
 // peers could not read what it makes.
@@ -82,17 +82,29 @@ func formed(t reflect.Type) bool {
 	return jsonForm(t) || has(t, ownForms) || has(t, libraryForms)
 }
 
-var shapes sync.Map // reflect.Type to bool
+// memo remembers what is asked of types again and again.
+type memo struct {
+	known sync.Map // reflect.Type to bool
+	ask   func(reflect.Type) bool
+}
 
-// shaped reports whether a value of the type takes the way through JSON.
-func shaped(t reflect.Type) bool {
-	if known, ok := shapes.Load(t); ok {
+func (m *memo) of(t reflect.Type) bool {
+	if known, ok := m.known.Load(t); ok {
 		return known.(bool) // The map holds nothing else.
 	}
-	is := findShaped(t, map[reflect.Type]bool{})
-	shapes.Store(t, is)
-	return is
+	answer := m.ask(t)
+	m.known.Store(t, answer)
+	return answer
 }
+
+var (
+	// shapes remembers which types' values take the way through JSON.
+	shapes = memo{ask: func(t reflect.Type) bool { return findShaped(t, map[reflect.Type]bool{}) }}
+	// spoken remembers which types make their JSON themselves, read back or not.
+	spoken = memo{ask: func(t reflect.Type) bool { return jsonForm(t) || has(t, marshaler) }}
+	// heard remembers which read it themselves.
+	heard = memo{ask: jsonForm}
+)
 
 func findShaped(t reflect.Type, seen map[reflect.Type]bool) bool {
 	if seen[t] || t == timeType || t.Kind() == reflect.Interface || has(t, ownForms) {
@@ -164,7 +176,7 @@ func holdsShaped(v reflect.Value) bool {
 		return false
 	}
 	t := v.Type()
-	if shaped(t) {
+	if shapes.of(t) {
 		return true
 	}
 	if !untyped.In(t) || has(t, ownForms) {
@@ -210,8 +222,8 @@ func throughJSON(v any) (any, error) {
 	return restored(reflect.ValueOf(v), x), nil
 }
 
-// restored is x, which v has become in JSON, with the bytes, times and floats that
-// are others there.
+// restored is x, which v has become in JSON, with the bytes, texts, times and floats
+// that are others there.
 func restored(v reflect.Value, x any) any {
 	if !v.IsValid() || x == nil {
 		return x
@@ -220,16 +232,16 @@ func restored(v reflect.Value, x any) any {
 	switch {
 	case t == timeType:
 		return v.Interface()
-	case t.Kind() != reflect.Interface && jsonForm(t):
+	case t.Kind() != reflect.Interface && spoken.of(t):
 		return x
 	}
 	switch t.Kind() {
 	case reflect.Interface, reflect.Pointer:
 		return restored(v.Elem(), x)
 	case reflect.Float32, reflect.Float64:
-		if _, quoted := x.(string); !quoted {
-			return v.Float()
-		}
+		return v.Float()
+	case reflect.String:
+		return v.String() // JSON's is UTF-8
 	case reflect.Slice, reflect.Array:
 		if _, text := x.(string); text { // an array's bytes are a list
 			return v.Bytes()
@@ -241,8 +253,9 @@ func restored(v reflect.Value, x any) any {
 	case reflect.Map:
 		m, _ := x.(map[string]any)
 		for it := v.MapRange(); it.Next(); {
-			if key, err := keyText(it.Key()); err == nil {
-				m[key] = restored(it.Value(), m[key])
+			key, err := keyText(it.Key())
+			if y, there := m[key]; there && err == nil {
+				m[key] = restored(it.Value(), y)
 			}
 		}
 	case reflect.Struct:
@@ -257,7 +270,7 @@ func restored(v reflect.Value, x any) any {
 }
 
 // eachField visits the fields of a struct by their names in JSON, and those of the
-// structs embedded in it that are not hidden by others.
+// structs embedded in it that are not hidden by others; but none that JSON has as text.
 func eachField(v reflect.Value, visit func(name string, field reflect.Value)) {
 	seen := map[string]bool{}
 	for level := []reflect.Value{v}; len(level) > 0; {
@@ -273,7 +286,9 @@ func eachField(v reflect.Value, visit func(name string, field reflect.Value)) {
 				case seen[cmp.Or(name, f.Name)]:
 				default:
 					seen[cmp.Or(name, f.Name)] = true
-					visit(cmp.Or(name, f.Name), s.Field(i))
+					if !hasOption(options, "string") {
+						visit(cmp.Or(name, f.Name), s.Field(i))
+					}
 				}
 			}
 		}
@@ -310,13 +325,17 @@ func decodeShaped(data []byte, v any) error {
 	return nil
 }
 
-// returned gives what was decoded into interfaces its bytes and floats back, where JSON
-// had others in the place of those in x.
+// returned gives v, which was decoded from x by way of JSON, the texts that x has, and
+// what JSON has no types for to interfaces.
 func returned(v reflect.Value, x any) {
-	if !v.IsValid() || x == nil || !untyped.In(v.Type()) || v.Kind() != reflect.Interface && jsonForm(v.Type()) {
+	if !v.IsValid() || x == nil || v.Kind() != reflect.Interface && heard.of(v.Type()) {
 		return
 	}
 	switch v.Kind() {
+	case reflect.String:
+		if text, ok := x.(string); ok && v.CanSet() {
+			v.SetString(text)
+		}
 	case reflect.Interface:
 		if v.CanSet() && v.NumMethod() == 0 && !v.IsNil() {
 			v.Set(reflect.ValueOf(x))
@@ -331,10 +350,11 @@ func returned(v reflect.Value, x any) {
 	case reflect.Map:
 		m, _ := x.(map[string]any)
 		for it := v.MapRange(); it.Next(); {
-			if key, err := keyText(it.Key()); err == nil {
+			key, err := keyText(it.Key())
+			if y, there := m[key]; there && err == nil {
 				e := reflect.New(v.Type().Elem()).Elem()
 				e.Set(it.Value())
-				returned(e, m[key])
+				returned(e, y)
 				v.SetMapIndex(it.Key(), e)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/transport"
@@ -105,6 +106,8 @@ func TestMsgPackKeepsWhatJSONHasNot(t *testing.T) {
 		Parts [][]byte          `json:"parts"`
 		By    map[color][]byte  `json:"by"`
 		Whole float64           `json:"whole"`
+		Text  string            `json:"text"`
+		Float float64           `json:"float,string"`
 		Next  *parcel           `json:"next,omitempty"`
 		Any   any               `json:"any"`
 		Tags  map[color]any     `json:"tags,omitempty"`
@@ -113,7 +116,7 @@ func TestMsgPackKeepsWhatJSONHasNot(t *testing.T) {
 	at := time.Date(2026, 11, 28, 1, 2, 3, 4, time.UTC)
 	v := parcel{
 		common: common{At: at}, Price: money{3}, Parts: [][]byte{{0}, {1}}, By: map[color][]byte{2: {255}},
-		Whole: 2, Next: &parcel{Whole: 7}, Any: []any{int64(5), []byte{7}, 3.0}, Tags: map[color]any{1: []byte{8}}, Data: map[string][]byte{"x": {1}},
+		Whole: 2, Text: "\xff", Float: 4, Next: &parcel{Whole: 7}, Any: []any{int64(5), []byte{7}, 3.0, "\xfe"}, Tags: map[color]any{1: []byte{8}}, Data: map[string][]byte{"x": {1}},
 	}
 	data := encode(t, transport.MsgPack, v)
 	var got parcel
@@ -131,7 +134,7 @@ func TestMsgPackKeepsWhatJSONHasNot(t *testing.T) {
 	delete(m, "next")
 	want := genserver.Map{
 		"at": "2026-11-28T01:02:03.000000004Z", "price": "3 ct", "parts": []any{[]byte{0}, []byte{1}},
-		"by": map[string]any{"color-2": []byte{255}}, "whole": 2.0, "any": []any{int64(5), []byte{7}, 3.0}, "tags": map[string]any{"color-1": []byte{8}}, "data": map[string]any{"x": []byte{1}},
+		"by": map[string]any{"color-2": []byte{255}}, "whole": 2.0, "text": "\xff", "float": "4", "any": []any{int64(5), []byte{7}, 3.0, "\xfe"}, "tags": map[string]any{"color-1": []byte{8}}, "data": map[string]any{"x": []byte{1}},
 	}
 	if diff := cmp.Diff(want, m); diff != "" {
 		t.Errorf("differs, want -, got +:\n%s", diff)
@@ -208,4 +211,60 @@ func TestMsgPackFormsWithinMaps(t *testing.T) {
 	if _, there := v["price"].(money); !there {
 		t.Error("the sender's Map was changed")
 	}
+}
+
+// Whatever a message on the way through JSON holds, it comes back as it was.
+func TestMsgPackThroughJSONLosesNothing(t *testing.T) {
+	t.Parallel()
+	type parcel struct {
+		Price  money
+		By     map[color]string
+		Text   string
+		Bytes  []byte
+		Floats []float64
+		N      uint64
+		At     time.Time
+		Any    any
+		Map    map[string]any
+		Next   *parcel `json:",omitempty"`
+	}
+	raw := rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) })
+	bytes := rapid.SliceOfN(rapid.Byte(), 1, -1)
+	times := rapid.Map(rapid.Int64Range(0, 1<<40), func(n int64) time.Time { return time.Unix(n/1e3, n%1e9).UTC() })
+	keys := rapid.StringMatching(`[a-zA-Z.]{1,5}`)
+	floats := rapid.Float64()
+	var values *rapid.Generator[any]
+	leaves := []*rapid.Generator[any]{
+		rapid.Int64().AsAny(), rapid.Uint64Min(1 << 63).AsAny(), floats.AsAny(), raw.AsAny(), bytes.AsAny(), rapid.Bool().AsAny(),
+	}
+	values = rapid.OneOf(append(leaves,
+		rapid.Deferred(func() *rapid.Generator[any] { return rapid.SliceOfN(values, 1, 3).AsAny() }),
+		rapid.Deferred(func() *rapid.Generator[any] { return rapid.MapOfN(keys, values, 1, 3).AsAny() }))...)
+	var parcels *rapid.Generator[*parcel]
+	parcels = rapid.Custom(func(t *rapid.T) *parcel {
+		p := &parcel{
+			Price: money{rapid.Int().Draw(t, "price")}, Text: raw.Draw(t, "text"), Bytes: bytes.Draw(t, "bytes"), N: rapid.Uint64().Draw(t, "n"),
+			Floats: rapid.SliceOfN(floats, 1, 3).Draw(t, "floats"), At: times.Draw(t, "at"), Any: values.Draw(t, "any"),
+			By:  rapid.MapOfN(rapid.Map(rapid.Int(), func(n int) color { return color(n) }), raw, 1, 3).Draw(t, "by"),
+			Map: rapid.MapOfN(keys, values, 1, 3).Draw(t, "map"),
+		}
+		if rapid.Bool().Draw(t, "more") {
+			p.Next = parcels.Draw(t, "next")
+		}
+		return p
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		want := parcels.Draw(t, "parcel")
+		data, err := transport.MsgPack.Encode(want)
+		if err != nil {
+			t.Fatalf("encode: got %v, want nil", err)
+		}
+		got := new(parcel)
+		if err := transport.MsgPack.Decode(data, got); err != nil {
+			t.Fatalf("decode: got %v, want nil", err)
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(money{})); diff != "" {
+			t.Fatalf("differs, want -, got +:\n%s", diff)
+		}
+	})
 }
