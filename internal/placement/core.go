@@ -28,11 +28,14 @@ type child struct {
 	owned string
 	spec  *Spec // nil for a name that is none of the root's
 
-	owner *host  // on record; nil for none
-	seq   uint64 // of the last change of the record
+	owner    *host  // on record; nil for none
+	seq      uint64 // of the last change of the record
+	of       string // whose the name is, as the owner says: the child's
+	revision uint64 // by which the owner runs that
 
 	on      *host  // where it is being started; nil for nowhere
 	attempt uint64 // of that start
+	tried   uint64 // the revision that is started there
 
 	until    Time // not placed before
 	stopAt   Time // not stopped before
@@ -121,6 +124,7 @@ func (c *Core) begin() {
 func (c *Core) specSet(s Spec) {
 	if old := c.specs[s.Name]; old != nil && old.owned != s.Owned {
 		c.specGone(s.Name)
+		defer c.place(old) // where it may run by the older spec
 	}
 	ch := c.child(s.Owned)
 	switch {
@@ -129,7 +133,7 @@ func (c *Core) specSet(s Spec) {
 		delete(c.specs, ch.spec.Name)
 	case !ch.spec.Stopped && s.Stopped: // it is being stopped where it runs, or was
 		ch.stopAt = c.now + grace
-	case ch.spec.Stopped && !s.Stopped: // somebody wants it again
+	case ch.spec.Stopped && !s.Stopped, ch.spec.Revision < s.Revision: // somebody wants it again, or otherwise
 		ch.failures, ch.until, ch.failed, ch.reason = 0, 0, nil, ""
 	}
 	ch.spec = &s
@@ -194,6 +198,7 @@ func (c *Core) ownedBy(e Owned) {
 	ch := c.child(e.Name)
 	if e.Seq > ch.seq {
 		ch.seq = e.Seq
+		ch.of, ch.revision = e.Child, e.Revision
 		ch.stopAt = max(ch.stopAt, c.now+grace) // somebody may have it run again, and write that down now
 		c.move(ch, c.host(e.Incarnation), ch.on)
 	}
@@ -201,14 +206,15 @@ func (c *Core) ownedBy(e Owned) {
 }
 
 // freed is followed by a new start. An owner that lives may have more to say:
-// that it has given the child up, or has stopped it.
+// that it has given the child up, or has stopped it. Of one that was to make way
+// for a newer spec that is known.
 func (c *Core) freed(e Freed) {
 	ch := c.children[e.Name]
 	if ch == nil || e.Seq <= ch.seq {
 		return
 	}
 	ch.seq = e.Seq
-	if h := ch.owner; h != nil && h.member != nil && !h.member.Leaving {
+	if h := ch.owner; h != nil && h.member != nil && !h.member.Leaving && !ch.outdated() {
 		ch.until = max(ch.until, c.now+grace)
 	}
 	c.move(ch, nil, ch.on)
@@ -237,8 +243,10 @@ func (c *Core) startFailed(e StartFailed) {
 	if ch == nil {
 		return
 	}
-	ch.failed, ch.reason = ch.on, e.Reason
-	c.fail(ch, e.Crash)
+	if ch.tried >= ch.spec.Revision { // else it was not what is to run now
+		ch.failed, ch.reason = ch.on, e.Reason
+		c.fail(ch, e.Crash)
+	}
 	c.do(Read{ch.owned})
 	c.move(ch, ch.owner, nil)
 	c.place(ch)
@@ -291,7 +299,7 @@ func (c *Core) place(ch *child) {
 			delete(c.children, ch.owned)
 		}
 		return
-	case c.begun && ch.spec != nil && ch.spec.Stopped && ch.owner != nil && ch.owner.lives:
+	case c.begun && c.unwanted(ch):
 		c.stop(ch)
 		return
 	case !c.begun || ch.spec == nil || ch.spec.Stopped || ch.owner != nil || ch.on != nil:
@@ -306,17 +314,37 @@ func (c *Core) place(ch *child) {
 		return
 	}
 	c.attempts++
-	ch.attempt = c.attempts
+	ch.attempt, ch.tried = c.attempts, ch.spec.Revision
 	c.move(ch, nil, h)
 	c.do(Start{Name: ch.spec.Name, On: h.incarnation, Attempt: ch.attempt})
 }
 
-// stop has a child stopped that has come to run though it is down on purpose: it
-// was started elsewhere before that was written down.
+// unwanted tells whether a child is to be stopped where it runs: it has come to run
+// though it is down on purpose, as it was started elsewhere before that was written
+// down, or its spec is newer than what runs.
+func (c *Core) unwanted(ch *child) bool {
+	switch {
+	case ch.owner == nil || !ch.owner.lives:
+		return false
+	case ch.spec != nil:
+		return ch.spec.Stopped || ch.outdated()
+	default: // one of the names of a child that is found by another of them
+		now := c.specs[ch.of]
+		return now != nil && ch.revision < now.spec.Revision
+	}
+}
+
+// outdated tells whether what runs, or ran last, was started by an older spec.
+func (ch *child) outdated() bool { return ch.spec != nil && ch.revision < ch.spec.Revision }
+
 func (c *Core) stop(ch *child) {
 	if c.now >= ch.stopAt {
 		ch.stopAt = c.now + stopAgain
-		c.do(Stop{Name: ch.spec.Name, On: ch.owner.incarnation})
+		name := ch.of
+		if ch.spec != nil {
+			name = ch.spec.Name
+		}
+		c.do(Stop{Name: name, On: ch.owner.incarnation})
 	}
 	c.waits.add(ch, ch.stopAt)
 }

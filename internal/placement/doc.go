@@ -17,7 +17,8 @@
 // equals the name decides, by rendezvous hashing, so that every coordinator
 // would choose the same.
 //
-// A child that is stopped on purpose and has an owner that lives is stopped there.
+// A child that is stopped on purpose and has an owner that lives is stopped there;
+// so is one that runs by an older revision of its spec, and is placed anew then.
 //
 // What runs is adopted. The core starts nothing that an incarnation owns which
 // is not known to have ended; two starts of one child are no danger either,

@@ -23,6 +23,9 @@ type Spec struct {
 	Labels map[string]string
 	// Stopped is a child that is down on purpose.
 	Stopped bool
+	// Revision grows with what is to run. What runs by an older one is to be
+	// stopped, and placed anew.
+	Revision uint64
 }
 
 // Member is a node that takes children.
@@ -68,6 +71,10 @@ type (
 	Owned struct {
 		Name, Incarnation string
 		Seq               uint64
+		// Child is the child that has the name, if it is one's, and Revision that of
+		// the spec by which it was started.
+		Child    string
+		Revision uint64
 	}
 
 	// Freed tells that the record was deleted.
@@ -127,7 +134,8 @@ type (
 	}
 
 	// Stop has a child stopped on an incarnation where it runs though it is down on
-	// purpose. It needs no answer, and is given again while the child has its owner.
+	// purpose, or is to run by a newer spec. It needs no answer, and is given again
+	// while the child has that owner.
 	Stop struct{ Name, On string }
 
 	// Read wants the owner's record of a child read again, and its Owned or

@@ -28,6 +28,8 @@ type State struct {
 	Phase Phase
 	// On is the incarnation where it runs, or is being started.
 	On string
+	// Revision is that of the spec by which a running one runs.
+	Revision uint64
 	// Reason says why it is unplaceable or waiting, or failed last.
 	Reason string
 }
@@ -48,7 +50,7 @@ func (c *Core) stateOf(ch *child) State {
 	case ch.on != nil:
 		s.Phase, s.On = Starting, ch.on.incarnation
 	case ch.owner != nil:
-		s.Phase, s.On = Running, ch.owner.incarnation
+		s.Phase, s.On, s.Revision = Running, ch.owner.incarnation, ch.revision
 	case ch.spec.Stopped:
 		s.Phase = Stopped
 	case homeless:

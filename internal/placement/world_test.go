@@ -36,6 +36,7 @@ type world struct {
 	// What the coordinator has been told.
 	toldOwner map[string]worldRecord
 	toldGone  map[string]bool
+	toldSpec  map[string]placement.Spec
 }
 
 type worldNode struct {
@@ -46,6 +47,7 @@ type worldNode struct {
 type worldRecord struct {
 	incarnation string // empty if it was deleted
 	seq         uint64
+	revision    uint64 // by which it runs
 }
 
 func newWorld(t *testing.T, r *rand.Rand) *world {
@@ -62,7 +64,7 @@ func (w *world) elect() {
 	w.core = placement.New("")
 	w.life++
 	w.queues = map[string][]placement.Event{}
-	w.toldOwner, w.toldGone = map[string]worldRecord{}, map[string]bool{}
+	w.toldOwner, w.toldGone, w.toldSpec = map[string]worldRecord{}, map[string]bool{}, map[string]placement.Spec{}
 	for _, n := range w.nodes {
 		if !n.gone {
 			w.step(placement.MemberSet{Member: n.Member})
@@ -74,7 +76,7 @@ func (w *world) elect() {
 	}
 	for name, o := range w.owners {
 		if o.incarnation != "" {
-			w.step(placement.Owned{Name: name, Incarnation: o.incarnation, Seq: o.seq})
+			w.step(o.owned(name))
 		}
 	}
 	w.step(placement.Begun{})
@@ -106,30 +108,34 @@ func (w *world) step(e placement.Event) {
 	switch e := e.(type) {
 	case placement.Owned:
 		if e.Seq > w.toldOwner[e.Name].seq {
-			w.toldOwner[e.Name] = worldRecord{e.Incarnation, e.Seq}
+			w.toldOwner[e.Name] = worldRecord{e.Incarnation, e.Seq, e.Revision}
 		}
 	case placement.Freed:
 		if e.Seq > w.toldOwner[e.Name].seq {
-			w.toldOwner[e.Name] = worldRecord{"", e.Seq}
+			w.toldOwner[e.Name] = worldRecord{"", e.Seq, 0}
 		}
 	case placement.MemberGone:
 		w.toldGone[e.Incarnation] = true
+	case placement.SpecSet:
+		w.toldSpec[e.Spec.Name] = e.Spec
 	}
 	for _, a := range w.core.Step(w.now, e) {
 		switch a := a.(type) {
 		case placement.Start:
 			w.mayStart(a)
-			life := w.life
-			w.pending = append(w.pending, func() { w.start(a, life) })
+			life, s := w.life, w.toldSpec[a.Name]
+			w.pending = append(w.pending, func() { w.start(a, s, life) })
 		case placement.Stop:
+			w.mayStop(a)
 			w.pending = append(w.pending, func() {
-				if o := w.owners[w.specs[a.Name].Owned]; o.incarnation == a.On && !w.nodes[a.On].gone {
-					w.own(w.specs[a.Name].Owned, "")
+				s := w.specs[a.Name]
+				if o := w.owners[s.Owned]; o.incarnation == a.On && !w.nodes[a.On].gone && (s.Stopped || o.revision < s.Revision) {
+					w.own(s.Owned, "", 0)
 				}
 			})
 		case placement.Read:
 			if o := w.owners[a.Owned]; o.incarnation != "" {
-				w.tell("own", placement.Owned{Name: a.Owned, Incarnation: o.incarnation, Seq: o.seq})
+				w.tell("own", o.owned(a.Owned))
 			} else if o.seq > 0 {
 				w.tell("own", placement.Freed{Name: a.Owned, Seq: o.seq})
 			}
@@ -147,13 +153,25 @@ func (w *world) step(e placement.Event) {
 
 // mayStart checks an order against what the coordinator could know.
 func (w *world) mayStart(a placement.Start) {
-	s, n := w.specs[a.Name], w.nodes[a.On]
+	s, n := w.toldSpec[a.Name], w.nodes[a.On]
 	if o := w.toldOwner[s.Owned]; o.incarnation != "" && !w.toldGone[o.incarnation] {
 		w.t.Fatalf("start of %s on %s: %s owns it, and is not known to have ended", a.Name, a.On, o.incarnation)
 	}
 	if !able(s, n) {
 		w.t.Fatalf("start of %s on %s, which can't run it: %+v on %+v", a.Name, a.On, s, n.Member)
 	}
+}
+
+// mayStop likewise.
+func (w *world) mayStop(a placement.Stop) {
+	s := w.toldSpec[a.Name]
+	if o := w.toldOwner[s.Owned]; o.incarnation != a.On || !s.Stopped && o.revision >= s.Revision {
+		w.t.Fatalf("stop of %s on %s: its owner is %+v, and it is to run by %+v", a.Name, a.On, o, s)
+	}
+}
+
+func (o worldRecord) owned(name string) placement.Owned {
+	return placement.Owned{Name: name, Incarnation: o.incarnation, Seq: o.seq, Child: name, Revision: o.revision}
 }
 
 func able(s placement.Spec, n *worldNode) bool {
@@ -165,14 +183,14 @@ func able(s placement.Spec, n *worldNode) bool {
 	return (s.Node == "" || s.Node == n.Node) && (n.Own[s.Name] || !s.Bound && n.Types[s.Type])
 }
 
-// start is what a node does for a coordinator.
-func (w *world) start(a placement.Start, life int) {
+// start is what a node does for a coordinator, by the spec that this knew of.
+func (w *world) start(a placement.Start, s placement.Spec, life int) {
 	answer := func(e placement.Event) {
 		if life == w.life {
 			w.tell("answers", e)
 		}
 	}
-	s, n := w.specs[a.Name], w.nodes[a.On]
+	n := w.nodes[a.On]
 	failed := placement.StartFailed{Name: a.Name, Attempt: a.Attempt}
 	switch o := w.owners[s.Owned]; {
 	case n.gone:
@@ -188,7 +206,7 @@ func (w *world) start(a placement.Start, life int) {
 		failed.Reason = "taken"
 		answer(failed)
 	default:
-		w.own(s.Owned, a.On)
+		w.own(s.Owned, a.On, s.Revision)
 		if w.IntN(8) == 0 {
 			failed.Reason = "no answer in time"
 			answer(failed)
@@ -198,14 +216,14 @@ func (w *world) start(a placement.Start, life int) {
 	}
 }
 
-func (w *world) own(name, incarnation string) {
+func (w *world) own(name, incarnation string, revision uint64) {
 	w.seq++
-	w.owners[name] = worldRecord{incarnation, w.seq}
+	w.owners[name] = worldRecord{incarnation, w.seq, revision}
 	if incarnation == "" {
 		w.tell("own", placement.Freed{Name: name, Seq: w.seq})
 		return
 	}
-	w.tell("own", placement.Owned{Name: name, Incarnation: incarnation, Seq: w.seq})
+	w.tell("own", w.owners[name].owned(name))
 }
 
 func (w *world) join(i int) {
@@ -239,7 +257,7 @@ func (w *world) end(id string, clean bool) {
 		n.Leaving = true
 		w.tell("node", placement.MemberSet{Member: n.Member})
 		for _, name := range w.ownedBy(id) {
-			w.own(name, "")
+			w.own(name, "", 0)
 		}
 	}
 	n.gone = true
@@ -275,7 +293,7 @@ func (w *world) happen() {
 			if names := w.ownedBy(id); len(names) > 0 {
 				name := names[w.IntN(len(names))]
 				w.tell("answers", placement.GaveUp{Name: name, Incarnation: id, Reason: "crashes"})
-				w.own(name, "")
+				w.own(name, "", 0)
 			}
 		}
 	case 4:
@@ -293,10 +311,16 @@ func (w *world) happen() {
 			case "u":
 				s.Type = "U"
 			}
+		} else if w.IntN(2) == 0 { // it is to run otherwise
+			w.seq++
+			s.Revision = w.seq
+			if name == "pinned" {
+				s.Node = fmt.Sprintf("n%d", w.IntN(3))
+			}
 		} else {
 			s.Stopped = !s.Stopped
 			if o := w.owners[name]; s.Stopped && o.incarnation != "" && !w.nodes[o.incarnation].gone && w.IntN(4) > 0 {
-				w.own(name, "") // whoever stops it stops it there, unless it has come to run elsewhere
+				w.own(name, "", 0) // whoever stops it stops it there, unless it has come to run elsewhere
 			}
 		}
 		w.specs[name] = s
@@ -353,6 +377,8 @@ func (w *world) check() {
 			w.t.Errorf("%s: got %+v, and its owner is %q, which lives: %v", name, state, o.incarnation, lives)
 		case lives && s.Stopped:
 			w.t.Errorf("%s: runs on %s, and is stopped", name, o.incarnation)
+		case lives && o.revision != s.Revision, lives && state.Revision != s.Revision:
+			w.t.Errorf("%s: got %+v, and it runs by revision %d, want %d", name, state, o.revision, s.Revision)
 		case lives && !able(s, w.nodes[o.incarnation]):
 			w.t.Errorf("%s: runs on %s, which can't run it", name, o.incarnation)
 		case !lives && !s.Stopped && placeable:
