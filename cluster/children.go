@@ -15,8 +15,13 @@ type Child struct {
 	// State is unplaced, starting, running, waiting (for another attempt after it
 	// failed), unplaceable or stopped.
 	State string
-	// On is the incarnation that runs or starts it; empty for none.
-	On string
+	// On is the incarnation that runs or starts it, and OnNode its node's name, if that
+	// is known; empty for none.
+	On, OnNode string
+	// Runs is the Revision by which one that is running runs.
+	Runs uint64
+	// Seq is the record's sequence.
+	Seq uint64
 	// Why says why it is unplaceable or waiting, or failed last.
 	Why string
 	// Listed is a stopped child that the node where it was stopped still lists.
@@ -65,15 +70,26 @@ func (c *Coordinator) GaveUp(name, incarnation, reason string) error {
 	return err
 }
 
-// Children are all children on record, by name. ErrNotLeading: this node does not
+// Children are all children of the tree, by name. ErrNotLeading: this node does not
 // lead. genserver.ErrUnavailable: ctx ended before there was an answer.
 func (c *Coordinator) Children(ctx context.Context) ([]Child, error) {
+	return c.ask(ctx, (*term).all)
+}
+
+// Look tells of some children, removed ones too, by their records of the given
+// sequences, or newer ones; those that the leader does not know yet are not in the
+// answer, and are read. Its errors are those of Children.
+func (c *Coordinator) Look(ctx context.Context, children map[string]uint64) ([]Child, error) {
+	return c.ask(ctx, func(t *term) []Child { return t.look(children) })
+}
+
+func (c *Coordinator) ask(ctx context.Context, of func(*term) []Child) ([]Child, error) {
 	t, err := c.leading()
 	if err != nil {
 		return nil, err
 	}
 	answer := make(chan []Child, 1)
-	if !t.post(func() { answer <- t.all() }) {
+	if !t.post(func() { answer <- of(t) }) {
 		return nil, ErrNotLeading
 	}
 	select {
@@ -182,11 +198,24 @@ func (t *term) settled(c Child, asks string) bool {
 func (t *term) all() []Child {
 	all := make([]Child, 0, len(t.specs))
 	for name := range t.specs {
-		if child, ok := t.child(name); ok {
+		if child, ok := t.child(name); ok && !child.Removed {
 			all = append(all, child)
 		}
 	}
 	return all
+}
+
+func (t *term) look(children map[string]uint64) []Child {
+	var some []Child
+	for name, seq := range children {
+		child, ok := t.child(name)
+		if ok && child.Seq >= seq {
+			some = append(some, child)
+		} else {
+			t.read(specKey(name))
+		}
+	}
+	return some
 }
 
 func (t *term) child(name string) (Child, bool) {
@@ -196,7 +225,7 @@ func (t *term) child(name string) (Child, bool) {
 	}
 	rec := t.specs[name].record
 	return Child{
-		SpecRecord: rec, State: state.Phase.String(), On: state.On, Why: state.Reason,
+		SpecRecord: rec, State: state.Phase.String(), On: state.On, OnNode: t.homes[state.On], Runs: state.Revision, Seq: t.specs[name].seq, Why: state.Reason,
 		Listed: rec.Stopped && t.core.Lives(rec.StoppedBy),
 	}, true
 }

@@ -26,6 +26,12 @@ import (
 // the name is not owned, and should its record come to be this incarnation's
 // after all, it is removed in the background.
 func (r *Registry) Claim(ctx context.Context, server string) (epoch uint64, err error) {
+	return r.ClaimFor(ctx, server, "", 0)
+}
+
+// ClaimFor is Claim of a name of a child of the cluster's tree that runs by that
+// revision of its [SpecRecord], which the owner's record says then.
+func (r *Registry) ClaimFor(ctx context.Context, server, child string, revision uint64) (epoch uint64, err error) {
 	if err := name.Check(server); err != nil {
 		return 0, fmt.Errorf("claim: %w", err)
 	}
@@ -47,7 +53,9 @@ func (r *Registry) Claim(ctx context.Context, server string) (epoch uint64, err 
 	if mine {
 		return 0, taken(server, "this node already owns it")
 	}
-	value, err := OwnerRecord{Incarnation: r.self.Incarnation, Node: r.info.Node, Since: time.Now().UTC()}.Encode()
+	value, err := OwnerRecord{
+		Incarnation: r.self.Incarnation, Node: r.info.Node, Since: time.Now().UTC(), Child: child, Revision: revision,
+	}.Encode()
 	if err != nil {
 		return 0, fmt.Errorf("claim %s: %w", server, err)
 	}

@@ -19,8 +19,10 @@ type Host interface {
 	// run there or not. It is called from many goroutines.
 	StartChild(ctx context.Context, incarnation string, s SpecRecord) error
 	// StopChild has an incarnation, perhaps this node's own, stop a child of the
-	// cluster's tree that runs there though its record says that it is stopped. That
-	// record stays as it is. It is called from many goroutines.
+	// cluster's tree that runs there though its record says that it is stopped, or
+	// has a higher Revision than what runs. What the leader knows may be old: the
+	// incarnation is to look for itself. The record stays as it is. It is called from
+	// many goroutines.
 	StopChild(ctx context.Context, incarnation, child string) error
 	// Happened is told of what people may want to know. It must not block.
 	Happened(e Event)

@@ -116,6 +116,11 @@ type OwnerRecord struct {
 	Incarnation string    `json:"incarnation"`
 	Node        string    `json:"node"`
 	Since       time.Time `json:"since"`
+	// Child is the child of the cluster's tree whose name it is, and Revision that
+	// of the [SpecRecord] by which it was started. Empty and 0 for other names, and
+	// in records of releases that did not write them.
+	Child    string `json:"child,omitempty"`
+	Revision uint64 `json:"revision,omitempty"`
 }
 
 // Encode is the record's JSON, with Version set to [RecordVersion].

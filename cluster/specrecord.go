@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/civitas-go/civitas/internal/name"
@@ -14,7 +12,8 @@ import (
 
 // SpecRecord is one child of the cluster's root: what is to run once in the
 // cluster, wherever there is a node for it. The first node that brings the child
-// writes the record, and it holds whatever others bring under the same name.
+// writes the record, and it holds whatever others bring under the same name, until
+// an operator changes it: see [Registry.Apply].
 type SpecRecord struct {
 	Version int `json:"v"`
 	// Name is the child's.
@@ -42,6 +41,15 @@ type SpecRecord struct {
 	Keeps     bool                 `json:"keeps,omitempty"`
 	Placement supervisor.Placement `json:"placement,omitzero"`
 
+	// Revision grows whenever something else is to run: it is the sequence of the
+	// record that was there before, 0 for the first. The child's owner has it in its
+	// record; one that runs by a lower one is stopped, and placed anew.
+	Revision uint64 `json:"revision,omitempty"`
+	// Removed is a child that was taken out of the tree: it is stopped where it
+	// runs, and nobody is told of it any more. Who brings it again replaces the
+	// record, which is forgotten after a day.
+	Removed bool `json:"removed,omitempty"`
+
 	Stop
 
 	// Node brought the child, and Since is when.
@@ -62,11 +70,16 @@ type Stop struct {
 	Reason    string `json:"reason,omitempty"`
 	StoppedOn string `json:"stopped_on,omitempty"`
 	StoppedBy string `json:"stopped_by,omitempty"`
+	// Ran is, of one that is Done, the Revision by which it ran; if the record has
+	// another by now it stays as it is. It is not written down.
+	Ran uint64 `json:"-"`
 }
 
-// Encode is the record's JSON, with Version set to [RecordVersion].
+// Encode is the record's JSON, with Version set to [RecordVersion]. One that is
+// Removed is Stopped too, for who does not know the other word.
 func (r SpecRecord) Encode() ([]byte, error) {
 	r.Version = RecordVersion
+	r.Stopped = r.Stopped || r.Removed
 	if err := r.check(); err != nil {
 		return nil, err
 	}
@@ -83,6 +96,7 @@ func DecodeSpec(value []byte) (SpecRecord, error) {
 	if err := r.check(); err != nil {
 		return SpecRecord{}, err
 	}
+	r.Stopped = r.Stopped || r.Removed
 	return r, nil
 }
 
@@ -114,39 +128,4 @@ func (r SpecRecord) check() error {
 		return fmt.Errorf("spec record: %w", err)
 	}
 	return nil
-}
-
-// Differs says in which fields another record wants something else to run than
-// this one; "" where it's the same. Of configs that can't be written down
-// nothing is known.
-func (r SpecRecord) Differs(other SpecRecord) string {
-	for _, f := range []struct {
-		field string
-		same  bool
-	}{
-		{"type", r.Type == other.Type},
-		{"config", r.Bound == other.Bound && (r.Bound || sameJSON(r.Config, other.Config))},
-		{"watchdog", r.ReportAfter == other.ReportAfter && r.CrashAfter == other.CrashAfter},
-		{"names", slices.Equal(r.Names, other.Names)},
-		{"restart", r.Restart == other.Restart},
-		{"shutdown", r.Shutdown == other.Shutdown},
-		{"on_partition", r.Keeps == other.Keeps},
-		{"placement", r.Placement.Node == other.Placement.Node && maps.Equal(r.Placement.Labels, other.Placement.Labels)},
-	} {
-		if !f.same {
-			return f.field
-		}
-	}
-	return ""
-}
-
-// sameJSON compares values, not texts: another release may write them otherwise.
-func sameJSON(a, b json.RawMessage) bool {
-	var x, y any
-	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
-		return string(a) == string(b)
-	}
-	p, _ := json.Marshal(x) // never fails: it was JSON
-	q, _ := json.Marshal(y)
-	return string(p) == string(q)
 }

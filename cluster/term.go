@@ -32,6 +32,7 @@ type term struct {
 	began   bool // the core has been told of all that was on record
 	specs   map[string]spec
 	nodes   map[string]uint64 // the sequence of each node's record
+	homes   map[string]string // the nodes' names, by incarnation
 	follows map[string]func() // by incarnation
 	lanes   map[string]*lane  // of work under way, by incarnation; "" is of reads
 	reading map[Key]bool
@@ -62,7 +63,7 @@ type lane struct {
 func newTerm(c *Coordinator) *term {
 	t := &term{
 		c: c, r: c.r, ended: make(chan struct{}), core: placement.New(c.r.self.Incarnation), ring: newBell(),
-		specs: map[string]spec{}, nodes: map[string]uint64{}, follows: map[string]func(){}, lanes: map[string]*lane{},
+		specs: map[string]spec{}, nodes: map[string]uint64{}, homes: map[string]string{}, follows: map[string]func(){}, lanes: map[string]*lane{},
 		reading: map[Key]bool{}, stops: map[string]bool{}, waiters: map[string][]*waiter{}, absent: map[string]bool{},
 	}
 	t.life, t.end = context.WithCancel(c.life)
@@ -208,7 +209,7 @@ func (t *term) specChanged(ch Change) {
 	t.specs[name] = spec{rec, ch.Seq}
 	t.step(placement.SpecSet{Spec: placement.Spec{
 		Name: name, Owned: rec.Names[0], Type: rec.Type, Bound: rec.Bound,
-		Node: rec.Placement.Node, Labels: rec.Placement.Labels, Stopped: rec.Stopped,
+		Node: rec.Placement.Node, Labels: rec.Placement.Labels, Stopped: rec.Stopped, Revision: rec.Revision,
 	}})
 }
 
@@ -225,6 +226,7 @@ func (t *term) nodeChanged(ch Change) {
 	if err != nil || rec.Offer == nil {
 		return
 	}
+	t.homes[rec.Incarnation] = rec.Node
 	t.step(placement.MemberSet{Member: placement.Member{
 		Incarnation: rec.Incarnation, Node: rec.Node, Labels: rec.Offer.Labels,
 		Types: setOf(rec.Offer.Types), Own: setOf(rec.Offer.Own), Leaving: rec.Offer.Leaving,
@@ -249,7 +251,7 @@ func (t *term) ownerChanged(ch Change) {
 		t.r.log.Error("an owner's record cannot be read"+remedy(ch.Key, t.r.store), "record", ch.Key.String(), "error", err)
 		return
 	}
-	t.step(placement.Owned{Name: ch.Key.Name, Incarnation: rec.Incarnation, Seq: ch.Seq})
+	t.step(placement.Owned{Name: ch.Key.Name, Incarnation: rec.Incarnation, Seq: ch.Seq, Child: rec.Child, Revision: rec.Revision})
 }
 
 // step tells the core, and carries out what it wants.
@@ -326,10 +328,10 @@ func (t *term) stop(a placement.Stop) {
 			t.finished(a.On)
 			delete(t.stops, a.Name)
 			if err != nil {
-				t.r.log.Warn("a child that runs though it is to be down was not stopped", "server", a.Name, "incarnation", a.On, "reason", err)
+				t.r.log.Warn("a child was not stopped, whose record says otherwise than what runs", "server", a.Name, "incarnation", a.On, "reason", err)
 				return
 			}
-			t.r.log.Info("stopped a child that ran though it is to be down", "server", a.Name, "incarnation", a.On)
+			t.r.log.Info("stopped a child, as its record says otherwise than what ran", "server", a.Name, "incarnation", a.On)
 		})
 	})
 }
@@ -422,6 +424,7 @@ func (t *term) follow(incarnation string) {
 		t.post(func() {
 			t.unfollow(incarnation)
 			t.step(placement.MemberGone{Incarnation: incarnation})
+			delete(t.homes, incarnation)
 		})
 	})
 	t.work.Go(func() {

@@ -51,6 +51,36 @@ type (
 		genserver.Returns[ServerInfo]
 		Name string `json:"name"`
 	}
+
+	// ApplyChild asks for a child of the cluster's tree to be on record as it is to run
+	// from now on; the leader sees to that. An operator's stop of it holds. Any node will
+	// do. The error is ErrChanged, ErrBadRecord, ErrNotApplied or ErrNoCluster.
+	ApplyChild struct {
+		genserver.Returns[Applied]
+		// Record is a cluster.SpecRecord's JSON.
+		Record []byte `json:"record"`
+		// Seq is the sequence of the record that it replaces, 0 for none: that of one
+		// that was removed does not count.
+		Seq uint64 `json:"seq,omitempty"`
+	}
+
+	// RemoveChild asks for a child to be taken out of the cluster's tree: it's stopped
+	// where it runs, and forgotten. A node that starts with it in its own tree brings it
+	// again. The error is as of ApplyChild.
+	RemoveChild struct {
+		genserver.Returns[Applied]
+		Name string `json:"name"`
+		// Seq is the sequence of its record.
+		Seq uint64 `json:"seq"`
+	}
+
+	// AskChildren asks the leader, through any node, what has become of children of the
+	// cluster's tree. Those whose records it does not know yet are not in the answer.
+	AskChildren struct {
+		genserver.Returns[Children]
+		// Children are their names, and the sequences of their records.
+		Children map[string]uint64 `json:"children"`
+	}
 )
 
 // Op is the message's name on the wire.
@@ -68,6 +98,15 @@ func (StopServer) Op() string { return "stop" }
 // Op is the message's name on the wire.
 func (RestartServer) Op() string { return "restart" }
 
+// Op is the message's name on the wire.
+func (ApplyChild) Op() string { return "apply" }
+
+// Op is the message's name on the wire.
+func (RemoveChild) Op() string { return "remove" }
+
+// Op is the message's name on the wire.
+func (AskChildren) Op() string { return "children" }
+
 // A node's refusals. They match with errors.Is on any node.
 var (
 	// ErrNoServer means that neither a process nor a supervisor's child has the
@@ -76,7 +115,49 @@ var (
 	// ErrUnsupervised means that the server is not a supervisor's, so that
 	// nobody could start it again: a tree's root, or the runtime's own.
 	ErrUnsupervised = genserver.NewError("node.unsupervised", "no supervisor has it")
+	// ErrChanged means that a child's record is another than the one that the sender has
+	// read. Nothing was changed: read it again.
+	ErrChanged = genserver.NewError("node.record_changed", "its record has changed")
+	// ErrBadRecord means that what is to be applied is no record of a child.
+	ErrBadRecord = genserver.NewError("node.bad_record", "no record of a child")
+	// ErrNotApplied means that the store did not answer, or refused. It may have been
+	// applied or not: it may be asked for again.
+	ErrNotApplied = genserver.NewError("node.not_applied", "not known to be applied")
+	// ErrNoCluster means that the node has no others beside it, as it has no NATS.
+	ErrNoCluster = genserver.NewError("node.no_cluster", "the node is in no cluster")
 )
+
+// Applied answers [ApplyChild] and [RemoveChild].
+type Applied struct {
+	// Seq is the sequence of the record that holds; 0 if there was none to remove.
+	Seq uint64 `json:"seq"`
+	// Revision is what the child runs by once it does by this record.
+	Revision uint64 `json:"revision"`
+}
+
+// Children answers [AskChildren].
+type Children struct {
+	Children []ChildInfo `json:"children"`
+}
+
+// ChildInfo is what the leader tells of a child of the cluster's tree.
+type ChildInfo struct {
+	Name string `json:"name"`
+	// State is unplaced, starting, running, waiting (for another attempt after it
+	// failed), unplaceable or stopped.
+	State string `json:"state"`
+	// Node runs or starts it.
+	Node string `json:"node,omitempty"`
+	// Seq is the record's sequence.
+	Seq uint64 `json:"seq"`
+	// Revision is the record's, and Runs that by which a running one runs.
+	Revision uint64 `json:"revision"`
+	Runs     uint64 `json:"runs"`
+	// Removed is a child that was taken out of the tree.
+	Removed bool `json:"removed,omitempty"`
+	// Reason says why it is stopped, unplaceable or waiting, or failed last.
+	Reason string `json:"reason,omitempty"`
+}
 
 // Status answers [AskStatus]. Its JSON, and that of the other answers, is a
 // contract; see docs/cli.md.

@@ -42,6 +42,10 @@ var adminType = genserver.Define("civitas.Node",
 	genserver.HandleCallLater((*admin).stopChild),
 	genserver.HandleCallLater((*admin).place),
 	genserver.HandleCall((*admin).gaveUp),
+	genserver.HandleCallLater((*admin).apply),
+	genserver.HandleCallLater((*admin).remove),
+	genserver.HandleCallLater((*admin).children),
+	genserver.HandleCallLater((*admin).look),
 	genserver.HandleTerminate(func(a *admin, _ *genserver.Context, _ error) { a.work.Wait() }))
 
 // adminWatcher starts the server again should it crash: no supervisor can have
@@ -99,7 +103,7 @@ func (a *admin) status(ctx *genserver.Context, _ AskStatus) (Status, error) {
 		s.State, s.Reason = "unready", err.Error()
 	}
 	if p := n.placed; p != nil {
-		s.Labels, s.Leads, s.Differs = n.cfg.Labels, p.lead.Leads(), p.differences()
+		s.Labels, s.Leads, s.Differs = n.cfg.Labels, p.lead.Leads(), p.differences(wait)
 	}
 	return s, nil
 }
@@ -161,8 +165,7 @@ func (a *admin) stop(ctx *genserver.Context, m StopServer, reply genserver.Reply
 		if _, err := genserver.Call(ctx, above, supervisor.TerminateChild{Name: m.Name}, genserver.WithTimeout(0)); err != nil {
 			return err
 		}
-		_, err := a.node.placed.marked(ctx, m.Name)
-		return err
+		return a.node.placed.stoppedByHand(ctx, row)
 	})
 	return nil
 }
@@ -178,6 +181,9 @@ func (a *admin) restart(ctx *genserver.Context, m RestartServer, reply genserver
 	a.carryOut(ctx, row, reply, func(ctx context.Context) error {
 		if row.Node == "" {
 			return a.node.placed.startAgain(ctx, m.Name)
+		}
+		if a.node.placed.isOld(ctx, row) {
+			return a.node.placed.renew(ctx, m.Name)
 		}
 		defer a.node.placed.want(m.Name)()
 		if row.State != "stopped" {
@@ -222,6 +228,7 @@ func (a *admin) carryOut(ctx *genserver.Context, row ServerInfo, reply genserver
 			after = row
 			after.State, after.Handling, after.Generation = "stopped", "", 0
 			after.Mailbox, after.InFlight, after.Handled, after.Uptime, after.Epoch = 0, 0, 0, 0, 0
+			a.node.placed.elsewhere(ctx, &after)
 		}
 		reply.Send(after)
 	})

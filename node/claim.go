@@ -67,7 +67,8 @@ func (c *claim) relinquish(ctx context.Context) error {
 // take claims the name and serves its public subject.
 func (c *claim) take(ctx context.Context) (err error) {
 	r := c.router
-	if c.epoch, err = r.registry.Claim(ctx, c.name); err != nil {
+	child, revision := r.runs(c.name)
+	if c.epoch, err = r.registry.ClaimFor(ctx, c.name, child, revision); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)

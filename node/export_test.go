@@ -53,3 +53,14 @@ func Acquainted(n *Node) { n.router.peers.asking.Wait() }
 
 // Refused counts what was not let in since its sender did not own its name any more.
 func Refused(n *Node) uint64 { return n.router.origins.refused.Load() }
+
+// OrderStop has a node carry out an order to stop a child, as if its leader gave it.
+func OrderStop(ctx context.Context, n *Node, child string) error { return n.placed.stop(ctx, child) }
+
+// ErrNotStopped is of an order that is not carried out.
+var ErrNotStopped = errNotStopped
+
+// Record is a child's record, as it is read.
+func Record(ctx context.Context, n *Node, child string) (cluster.SpecRecord, bool) {
+	return n.registry.Spec(ctx, child)
+}

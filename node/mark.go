@@ -3,10 +3,10 @@ package node
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/civitas-go/civitas/cluster"
+	"github.com/civitas-go/civitas/genserver"
 )
 
 // mark is what the record of a child is to say of whether it is stopped; of
@@ -87,6 +87,17 @@ func (p *placed) markAndWait(ctx context.Context, name string, stop cluster.Stop
 	return p.marked(ctx, name)
 }
 
+// stoppedByHand has the record of a child that an operator has stopped say so. The end
+// of the child has it said already, unless the leader was stopping it as well, to have
+// it run by a newer record.
+func (p *placed) stoppedByHand(ctx context.Context, row ServerInfo) error {
+	if !p.has(row) {
+		return nil
+	}
+	_, err := p.markAndWait(ctx, row.Name, cluster.Stop{Stopped: true, Reason: genserver.Shutdown.Error()})
+	return err
+}
+
 // startAgain has a child that no node runs placed anew, and waits until it is.
 func (p *placed) startAgain(ctx context.Context, name string) error {
 	// A mark that was there already would change nothing for one that waits.
@@ -107,13 +118,6 @@ func (p *placed) has(row ServerInfo) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.ran[row.Name]
-}
-
-const mostDifferences = 100
-
-func (p *placed) differences() []Difference {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.differs[:min(len(p.differs), mostDifferences)])
+	_, ran := p.runs[row.Name]
+	return ran
 }

@@ -130,6 +130,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	n.placed = newPlaced(n)
+	n.router.runs = n.placed.childOf
 	n.placed.lead = n.registry.Coordinate(n.placed)
 	if err := n.startAdmin(ctx); err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/genserver"
@@ -21,12 +20,13 @@ type placed struct {
 	lead  *cluster.Coordinator
 
 	mu       sync.Mutex
-	starting map[string]*starting // by name
-	failed   map[string]error     // why the last start here made the child fail
-	marks    map[string]*mark     // on their way to the records
-	ran      map[string]bool      // what was started here
-	ordered  map[string]bool      // stops that the leader has ordered, under way
-	wanted   map[string]int       // restarts by operators, under way
+	starting map[string]*starting     // by name
+	failed   map[string]error         // why the last start here made the child fail
+	marks    map[string]*mark         // on their way to the records
+	runs     map[string]uint64        // what was started here, and by which revision of its record
+	names    map[string]string        // cluster-wide names, and the children that take them
+	ordered  map[string]chan struct{} // stops that the leader has ordered, under way; closed then
+	wanted   map[string]int           // restarts by operators, under way
 	differs  []Difference
 	bound    map[string]bool // of the tree's children, those that the records say are bound
 }
@@ -53,20 +53,24 @@ var errNotStarted = genserver.NewError("node.not_started", "not started")
 func newPlaced(n *Node) *placed {
 	p := &placed{
 		n: n, own: map[string]ownChild{}, types: map[string]decoded{},
-		starting: map[string]*starting{}, failed: map[string]error{}, marks: map[string]*mark{}, bound: map[string]bool{}, ran: map[string]bool{}, ordered: map[string]bool{}, wanted: map[string]int{},
+		starting: map[string]*starting{}, failed: map[string]error{}, marks: map[string]*mark{}, bound: map[string]bool{},
+		runs: map[string]uint64{}, names: map[string]string{}, ordered: map[string]chan struct{}{}, wanted: map[string]int{},
 	}
 	for _, t := range n.cfg.Types {
 		p.types[t.Name()] = t.WithDecoded
 	}
-	if !spread(n.cfg.Tree) {
-		return p
+	records := map[string]cluster.SpecRecord{}
+	all, _ := cluster.SpecsOf(n.cfg.Tree, n.cfg.Name)
+	for _, r := range all {
+		records[r.Name] = r
 	}
 	for _, c := range n.cfg.Tree.Children {
-		if len(c.ClusterNames()) == 0 {
+		r, clusters := records[c.Name]
+		if !clusters {
 			continue
 		}
-		own := ownChild{Child: c, record: recordOf(c, n.cfg.Name)}
-		p.own[c.Name] = own
+		p.own[c.Name] = ownChild{Child: c, record: r}
+		p.takes(c.Name, r.Names)
 		if run := c.Run.GenServer(); p.types[run.TypeName()] == nil && run.TypeName() != supervisorType {
 			p.types[run.TypeName()] = run.WithDecoded
 		}
@@ -74,31 +78,20 @@ func newPlaced(n *Node) *placed {
 	return p
 }
 
-// spread tells whether the children of a node's root can run on several nodes:
-// strategies that concern siblings do not reach over nodes yet.
-func spread(tree supervisor.Spec) bool {
-	return tree.Strategy == supervisor.OneForOne && tree.AutoShutdown == supervisor.NeverShutdown
+// takes notes which names are a child's.
+func (p *placed) takes(child string, names []string) {
+	for _, name := range names {
+		p.names[name] = child
+	}
 }
 
-// recordOf writes a child down.
-func recordOf(c supervisor.Child, node string) cluster.SpecRecord {
-	run := c.Run.GenServer()
-	r := cluster.SpecRecord{
-		Name: c.Name, Type: run.TypeName(), Names: c.ClusterNames(), Restart: c.Restart, Shutdown: c.Shutdown,
-		Placement: c.Placement, Node: node, Since: time.Now().UTC(),
-	}
-	if r.Restart == supervisor.DefaultRestart {
-		r.Restart = supervisor.Permanent
-	}
-	r.ReportAfter, r.CrashAfter = run.Watched()
-	r.Keeps = c.OnPartition == supervisor.Keep
-	var err error
-	if r.Type == supervisorType {
-		r.Bound = true
-	} else if r.Config, err = run.EncodeConfig(); err != nil {
-		r.Bound = true
-	}
-	return r
+// childOf is the child that a cluster-wide name is of, if it is one's, and the
+// revision by which that runs here, or is being started.
+func (p *placed) childOf(name string) (child string, revision uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	child = p.names[name]
+	return child, p.runs[child]
 }
 
 // offer is what the node can run.
@@ -169,20 +162,18 @@ func (p *placed) start(ctx context.Context, r cluster.SpecRecord) error {
 	}
 	s := &starting{done: make(chan struct{})}
 	c.Ended = func(reason error) { p.ended(r.Name, s, reason) }
-	p.mu.Lock()
-	if other := p.starting[r.Name]; other != nil {
-		p.mu.Unlock()
-		return about(errNotStarted, r.Name, errors.New("it is being started"))
+	undo, err := p.begin(ctx, r, s)
+	if err != nil {
+		return about(errNotStarted, r.Name, err)
 	}
-	p.starting[r.Name] = s
-	delete(p.failed, r.Name)
-	p.mu.Unlock()
 	err = p.startUnderRoot(ctx, c)
 	p.mu.Lock()
 	delete(p.starting, r.Name)
 	reason := s.reason
 	s.up = err == nil
-	p.ran[r.Name] = p.ran[r.Name] || s.up
+	if !s.up {
+		undo()
+	}
 	crash := errors.Is(err, supervisor.ErrChildFailed) && !refused(reason)
 	if crash {
 		p.failed[r.Name] = reason
@@ -199,6 +190,41 @@ func (p *placed) start(ctx context.Context, r cluster.SpecRecord) error {
 		return about(supervisor.ErrChildFailed, r.Name, reason)
 	default:
 		return about(errNotStarted, r.Name, errors.Join(err, reason))
+	}
+}
+
+// begin begins a start, once no order to stop the child is under way. What is said
+// of what runs is taken back by undo, with p.mu held.
+func (p *placed) begin(ctx context.Context, r cluster.SpecRecord, s *starting) (undo func(), err error) {
+	for {
+		p.mu.Lock()
+		stopping := p.ordered[r.Name]
+		switch {
+		case stopping != nil:
+		case p.starting[r.Name] != nil:
+			err = errors.New("it is being started")
+		case p.wanted[r.Name] > 0:
+			err = errors.New("an operator restarts it")
+		default:
+			was, ran := p.runs[r.Name]
+			undo = func() {
+				if p.runs[r.Name] = was; !ran {
+					delete(p.runs, r.Name)
+				}
+			}
+			p.starting[r.Name], p.runs[r.Name] = s, r.Revision
+			p.takes(r.Name, r.Names)
+			delete(p.failed, r.Name)
+		}
+		p.mu.Unlock()
+		if stopping == nil {
+			return undo, err
+		}
+		select {
+		case <-stopping:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 
@@ -244,14 +270,17 @@ func (p *placed) ended(name string, s *starting, reason error) {
 func (p *placed) down(name string, reason error) {
 	switch {
 	case p.isOrdered(name) && errors.Is(reason, genserver.Shutdown):
-		// Its record says it.
+		// Its record says it, or what is to run in its place.
 	case p.n.stopping.Load(), errors.Is(reason, genserver.ErrFenced) && !errors.Is(reason, supervisor.ErrRestartLimit):
 		// It goes on elsewhere.
 	case errors.Is(reason, supervisor.ErrRestartLimit):
 		p.later(func() { p.gaveUp(name, reason) })
 	default:
 		done := !errors.Is(reason, genserver.Shutdown) // which is what a TerminateChild ends it with
-		p.mark(name, cluster.Stop{Stopped: true, Done: done, Reason: shortened(reason.Error())})
+		p.mu.Lock()
+		ran := p.runs[name]
+		p.mu.Unlock()
+		p.mark(name, cluster.Stop{Stopped: true, Done: done, Ran: ran, Reason: shortened(reason.Error())})
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 type router struct {
 	conn     transport.Conn
 	registry *cluster.Registry
+	runs     func(name string) (child string, revision uint64) // whose a name is; set before anything is claimed
 	subjects transport.Subjects
 	sys      *genserver.System
 	log      *slog.Logger

@@ -154,6 +154,27 @@ func (p *placed) bring(ctx context.Context, names []string) (map[string]uint64, 
 	return seqs, p.n.registry.Announce(ctx, p.offer())
 }
 
+// mostDifferences is how many of them a status has.
+const mostDifferences = 100
+
+// differences are those that there were at the start, and are left: the records may have
+// been changed since.
+func (p *placed) differences(ctx context.Context) []Difference {
+	p.mu.Lock()
+	all := slices.Clone(p.differs[:min(len(p.differs), mostDifferences)])
+	p.mu.Unlock()
+	var left []Difference
+	for _, d := range all {
+		if rec, known := p.n.registry.Spec(ctx, d.Name); known {
+			d.Field = rec.Differs(p.own[d.Name].record)
+		}
+		if d.Field != "" {
+			left = append(left, d)
+		}
+	}
+	return left
+}
+
 // compare reports where the records say otherwise than the tree. It is true if
 // the node can run more than it has offered.
 func (p *placed) compare(name string, holds cluster.SpecRecord) (offers bool) {
@@ -168,7 +189,7 @@ func (p *placed) compare(name string, holds cluster.SpecRecord) (offers bool) {
 		return offers
 	}
 	p.n.log.Warn("the cluster's records have another child of this name, and they hold",
-		"server", name, "differs_in", field, "brought_by", holds.Node, "since", holds.Since, "to_remove", p.n.registry.RemoveCommand(name))
+		"server", name, "differs_in", field, "brought_by", holds.Node, "since", holds.Since, "to_change", "civitas apply -f FILE")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.differs = append(p.differs, Difference{Name: name, Field: field})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/genserver"
 	"github.com/civitas-go/civitas/supervisor"
 )
@@ -19,12 +20,17 @@ func (p *placed) StopChild(ctx context.Context, incarnation, child string) error
 	return p.ask(ctx, incarnation, askStopChild{Name: child}, nil)
 }
 
-// stop stops a child as the leader has ordered. Nothing is written down about that: the
-// record says it already. If it does not any more, or an operator is having the child
-// run again, the order is an old one.
+// stop stops a child as the leader has ordered, and forgets it. Nothing is written down
+// about that: the record says already that it is stopped, or what is to run in its
+// place. If it does not, or an operator is having the child run again, the order is an
+// old one.
 func (p *placed) stop(ctx context.Context, child string) error {
-	if !p.n.registry.Down(ctx, child) || !p.order(child) {
-		return about(errNotStopped, child, errors.New("it is to run"))
+	rec, known := p.n.registry.Spec(ctx, child)
+	if !known {
+		return about(errNotStopped, child, errors.New("its record can't be read"))
+	}
+	if err := p.order(rec); err != nil {
+		return about(errNotStopped, child, err)
 	}
 	defer p.carriedOut(child)
 	root := p.n.sys.Ref(rootName)
@@ -38,20 +44,29 @@ func (p *placed) stop(ctx context.Context, child string) error {
 	return err
 }
 
-// order begins to carry an order out, unless an operator restarts the child.
-func (p *placed) order(child string) bool {
+// order begins to carry an order out, if the record says otherwise than what runs, and no
+// operator restarts the child. A read may be old; what runs is never newer than the
+// newest record, so that a higher revision is certain.
+func (p *placed) order(rec cluster.SpecRecord) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.wanted[child] > 0 {
-		return false
+	runs := p.runs[rec.Name]
+	switch {
+	case p.wanted[rec.Name] > 0:
+		return errors.New("an operator restarts it")
+	case p.ordered[rec.Name] != nil:
+		return errors.New("it is being stopped")
+	case rec.Revision < runs, rec.Revision == runs && !rec.Stopped:
+		return errors.New("it is to run as it does")
 	}
-	p.ordered[child] = true
-	return true
+	p.ordered[rec.Name] = make(chan struct{})
+	return nil
 }
 
 func (p *placed) carriedOut(child string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	close(p.ordered[child])
 	delete(p.ordered, child)
 }
 
@@ -59,7 +74,7 @@ func (p *placed) carriedOut(child string) {
 func (p *placed) isOrdered(child string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.ordered[child]
+	return p.ordered[child] != nil
 }
 
 // want keeps the leader's old orders off a child that an operator restarts, until
