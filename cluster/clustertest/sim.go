@@ -58,6 +58,12 @@ type Faults struct {
 	DeathsUnheard bool
 	// NoStops: the leader leaves what runs though its record says that it is stopped.
 	NoStops bool
+	// OldSpecs: the leader leaves what runs by an older spec than the newest.
+	OldSpecs bool
+	// BlindChanges: what is to run is written without compare-and-set.
+	BlindChanges bool
+	// OldStops: a node carries out every order to stop a child, whatever its record says.
+	OldStops bool
 
 	// EveryoneLeads is no mistake to be found: each node takes itself for the leader
 	// for all of its life, whatever the record says, and gives orders though its gate
@@ -90,6 +96,9 @@ type Stats struct {
 	// Terms counts the times that a process began to lead, Orders its orders to start
 	// a child, and Stale those that a node got of one that did not lead any more.
 	Terms, Orders, Stale int
+	// Changes counts the changes of what is to run, Removals those that took a child out
+	// of the tree, and Replaced the children that were stopped to run by a newer spec.
+	Changes, Removals, Replaced int
 	// Unchecked counts histories that could not be checked in time.
 	Unchecked int
 }
@@ -108,6 +117,9 @@ func (s *Stats) Add(t Stats) {
 	s.Terms += t.Terms
 	s.Orders += t.Orders
 	s.Stale += t.Stale
+	s.Changes += t.Changes
+	s.Removals += t.Removals
+	s.Replaced += t.Replaced
 	s.Unchecked += t.Unchecked
 }
 
@@ -130,7 +142,9 @@ func (s *Stats) Add(t Stats) {
 // names are children of the cluster's tree, and a leader, by the lead record, orders
 // nodes to start them: some that any node may run, one that wants a label, one that
 // wants a type, and one that no node can run. Children fail to start, are given
-// up by their nodes, or are stopped by an operator, and started again.
+// up by their nodes, or are stopped by an operator, and started again. In one half of
+// these schedules operators also change what is to run, pin children to a node, and take
+// them out of the tree; nodes that start bring them again.
 //
 // Then all that ends, and what is left must come to order. At every step these
 // must hold, or Simulate returns the [Violation]:
@@ -148,6 +162,11 @@ func (s *Stats) Add(t Stats) {
 //	    that time; and none loses its name, whoever orders what (I4)
 //	P3  in the end one process leads, the one on record, and each child that a
 //	    node can run runs once, the others, and those that are stopped, not at all
+//	P4  in the end what runs does so by its newest spec, and what was taken out of
+//	    the tree does not run
+//	P5  who changes a child leaves it stopped if it is
+//	P6  no order stops a child that runs by its newest spec, unless a read has said,
+//	    not long ago, that it is stopped
 //
 // Each name is a counter whose state is in the store, written by its owner
 // alone, and whose calls must be linearizable.
@@ -187,6 +206,7 @@ type sim struct {
 	nodes  []string
 	names  []string         // of servers
 	tree   []placement.Spec // they are the children of; nil if there is no coordinator
+	hands  *rand.Rand       // operators' who change the tree; nil if there are none
 	owners []*simProc       // of the names, in the check
 
 	servers  []*simServer

@@ -32,7 +32,8 @@ func TestSimulation(t *testing.T) {
 	took := time.Since(began)
 	t.Logf("%d schedules from seed %d in %v, %.0f a minute: %+v", schedules, base, took, float64(schedules)/took.Minutes(), total)
 	if total.Verdicts == 0 || total.Fast == 0 || total.Takeovers == 0 || total.Lost == 0 || total.Closed == 0 ||
-		total.Starts == 0 || total.Calls == 0 || total.Unknown == 0 || total.Terms == 0 || total.Orders == 0 || total.Stale == 0 {
+		total.Starts == 0 || total.Calls == 0 || total.Unknown == 0 || total.Terms == 0 || total.Orders == 0 || total.Stale == 0 ||
+		total.Changes == 0 || total.Removals == 0 || total.Replaced == 0 {
 		t.Errorf("got %+v, want some of everything: the schedules test nothing", total)
 	}
 	if total.Unchecked > 0 {
@@ -191,7 +192,10 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		"a start without compare-and-set":       {clustertest.Faults{BlindStart: true}, 200},
 		"a child on any node":                   {clustertest.Faults{AnyNode: true}, 50},
 		"deaths unheard of":                     {clustertest.Faults{DeathsUnheard: true}, 50},
-		"what is stopped runs on":               {clustertest.Faults{NoStops: true}, 1500},
+		"what is stopped runs on":               {clustertest.Faults{NoStops: true}, 300},
+		"what is changed runs on":               {clustertest.Faults{OldSpecs: true}, 300},
+		"a change without compare-and-set":      {clustertest.Faults{BlindChanges: true}, 3200},
+		"an old order to stop":                  {clustertest.Faults{OldStops: true}, 1400},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -48,7 +48,7 @@ func (s *sim) check() {
 // checkOwned holds when a process has come to own a name: the store has, or had,
 // that very record.
 func (s *sim) checkOwned(p *simProc, name string, epoch uint64) {
-	if s.tree != nil && !able(s.spec(name), p.node) {
+	if s.tree != nil && !able(s.specAt(name, p.runs[name]), p.node) {
 		s.violate("P1: %s runs %s, which it may not", p.label, name)
 	}
 	for _, r := range s.store.records[simKey{'o', name}] {
@@ -69,6 +69,18 @@ func (s *sim) checkTaken(k simKey, write simRecord) {
 	}
 	if session := s.store.last(simKey{'s', was.holder}); !session.deleted && !session.session.Dead {
 		s.violate("I4: %s takes %v from %s, which was not declared dead", write.holder, k, was.holder)
+	}
+}
+
+// checkChange holds when the store takes a write: what is to run otherwise stays
+// stopped if it was.
+func (s *sim) checkChange(k simKey, write simRecord) {
+	was := s.store.last(k)
+	if k.kind != 'c' || was.deleted || was.removed || write.deleted || was.spec.Revision == write.spec.Revision {
+		return
+	}
+	if was.spec.Stopped && !write.spec.Stopped {
+		s.violate("P5: a change of %s forgets that it is stopped", k.name)
 	}
 }
 
@@ -116,13 +128,20 @@ func (s *sim) checkOrder() {
 	}
 	for _, name := range s.names {
 		r := s.store.last(simKey{'o', name})
-		stopped := s.tree != nil && s.store.last(simKey{'c', name}).spec.Stopped
-		wanted, served := s.tree != nil && !stopped && slices.ContainsFunc(s.nodes, func(n string) bool { return able(s.spec(name), n) }), false
+		var spec placement.Spec
+		if s.tree != nil {
+			spec = *s.store.last(simKey{'c', name}).spec
+		}
+		stopped := spec.Stopped
+		wanted, served := s.tree != nil && !stopped && slices.ContainsFunc(s.nodes, func(n string) bool { return able(spec, n) }), false
 		for _, p := range s.procs {
 			epoch, mine := p.owned[name]
 			wanted = wanted || p.wants[name] && !p.leaving
 			switch {
 			case mine:
+				if runs := p.runs[name]; runs != spec.Revision && !stopped {
+					s.violate("P4: %s runs %s by revision %d, and not by the newest, %d", p.label, name, runs, spec.Revision)
+				}
 				served = epoch == r.seq && r.holder == p.incarnation && p.mayAct()
 			case r.holder == p.incarnation && !r.deleted:
 				s.violate("I5: %s is recorded as owner of %s, and neither serves it nor gives it back: %s", p.label, name, simKey{'o', name}.describe(r))

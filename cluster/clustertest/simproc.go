@@ -32,6 +32,7 @@ type simProc struct {
 	claiming map[string]bool
 	cancels  []func()                     // of the claims begun so far
 	owned    map[string]uint64            // epochs
+	runs     map[string]uint64            // the revisions by which children were started
 	doubtful map[string]*membership.Doubt // names that may be recorded as ours though we do not own them
 	open     bool                         // at the last look
 
@@ -55,7 +56,7 @@ func (s *sim) startNode(node string, wait time.Duration) {
 			s: s, node: node, incarnation: fmt.Sprintf("%s#%d", node, s.lives), label: fmt.Sprintf("%s#%d", node, s.lives),
 			offset: s.upTo(time.Hour), rate: 1 + (s.rng.Float64()*2-1)*membership.Skew,
 			deaf: s.rng.IntN(4) == 0, wants: map[string]bool{},
-			inquests: map[string]*simInquest{}, claiming: map[string]bool{}, owned: map[string]uint64{}, doubtful: map[string]*membership.Doubt{},
+			inquests: map[string]*simInquest{}, claiming: map[string]bool{}, owned: map[string]uint64{}, runs: map[string]uint64{}, doubtful: map[string]*membership.Doubt{},
 			counters: map[string]*simCounter{}, ends: new(membership.Ends), data: s.servers[s.rng.IntN(len(s.servers))],
 			testifies: s.events && s.rng.IntN(6) > 0, uninformed: !s.events || s.rng.IntN(6) == 0,
 			sightings: map[string]membership.Time{},
@@ -293,8 +294,11 @@ func (p *simProc) claim(k simKey, then func(seq uint64, ok bool)) {
 	d.next = m.Next
 	d.value = func(membership.Step) simRecord {
 		write := simRecord{holder: p.incarnation}
-		if k.kind == 'n' {
+		switch k.kind {
+		case 'n':
 			write.offer = p.offer()
+		case 'o':
+			write.revision = p.runs[k.name]
 		}
 		return write
 	}

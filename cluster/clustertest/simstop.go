@@ -26,8 +26,9 @@ func (p *simProc) mark(name string, stopped bool) {
 			again()
 			return
 		}
-		spec := *p.s.store.upTo(k, r.Seq).spec
-		if spec.Stopped == stopped {
+		found := p.s.store.upTo(k, r.Seq)
+		spec := *found.spec
+		if spec.Stopped == stopped || found.removed {
 			return
 		}
 		spec.Stopped = stopped

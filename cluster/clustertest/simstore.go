@@ -29,6 +29,9 @@ type simRecord struct {
 	epoch   uint64 // in which that was written
 	offer   *placement.Member
 	spec    *placement.Spec
+	removed bool // the child was taken out of the tree; its spec is stopped
+	// revision is that of the spec by which an owner runs its child.
+	revision uint64
 }
 
 // simStore has the records as the store would: one true history. What goes
@@ -201,6 +204,7 @@ func (st *simStore) accept(k simKey, write simRecord) membership.Result {
 	st.seq++
 	write.at, write.seq = st.s.now, st.seq
 	st.s.checkTaken(k, write)
+	st.s.checkChange(k, write)
 	st.records[k] = append(st.records[k], write)
 	st.times = append(st.times, st.s.now)
 	st.s.trace("store: %v", k.describe(write))
@@ -271,7 +275,9 @@ func (k simKey) describe(r simRecord) string {
 	case k.kind == 't':
 		return fmt.Sprintf("%v = %d, count %d in epoch %d", k, r.seq, r.count, r.epoch)
 	case k.kind == 'c':
-		return fmt.Sprintf("%v = %d", k, r.seq)
+		return fmt.Sprintf("%v = %d, revision %d, stopped %v, removed %v, node %q", k, r.seq, r.spec.Revision, r.spec.Stopped, r.removed, r.spec.Node)
+	case k.kind == 'o' && r.revision > 0:
+		return fmt.Sprintf("%v = %d, %s by revision %d", k, r.seq, r.holder, r.revision)
 	default:
 		return fmt.Sprintf("%v = %d, %s", k, r.seq, r.holder)
 	}

@@ -119,11 +119,15 @@ func (t *simTerm) changed(k simKey, r simRecord) {
 	case k.kind == 'o' && r.deleted:
 		t.step(placement.Freed{Name: k.name, Seq: r.seq})
 	case k.kind == 'o':
-		t.step(placement.Owned{Name: k.name, Incarnation: r.holder, Seq: r.seq})
+		t.step(placement.Owned{Name: k.name, Incarnation: r.holder, Seq: r.seq, Child: k.name, Revision: r.revision})
 	case r.deleted:
 	case k.kind == 'c':
 		t.specs[k.name] = *r.spec
-		t.step(placement.SpecSet{Spec: *r.spec})
+		spec := *r.spec
+		if t.p.s.faults.OldSpecs {
+			spec.Revision = 0
+		}
+		t.step(placement.SpecSet{Spec: spec})
 	case k.kind == 'n':
 		m := *r.offer
 		if t.p.s.faults.AnyNode {
@@ -244,11 +248,12 @@ func (t *simTerm) stop(a placement.Stop) {
 	p, s := t.p, t.p.s
 	if to := s.process(a.On); to != nil && (p.session.Open(p.clock()) || s.faults.EveryoneLeads) {
 		s.trace("%s orders %s stopped on %s", p.label, a.Name, a.On)
-		p.send(to, func() {
-			if _, runs := to.owned[a.Name]; runs && !to.claiming[a.Name] && !to.leaving {
-				to.release(a.Name)
-			}
-		})
+		order := func() { p.send(to, func() { to.stopAsOrdered(a.Name) }) }
+		if s.hands != nil && s.hands.IntN(4) == 0 && s.trouble("the order is late") {
+			s.after(s.handsUpTo(20*time.Second), order)
+			return
+		}
+		order()
 	}
 }
 

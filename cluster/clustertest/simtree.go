@@ -34,13 +34,19 @@ func simMember(node string) placement.Member {
 // able is not the core's, which it checks.
 func able(spec placement.Spec, node string) bool {
 	m := simMember(node)
-	zone, pinned := spec.Labels["zone"]
-	return m.Types[spec.Type] && (!pinned || m.Labels["zone"] == zone)
+	zone, labelled := spec.Labels["zone"]
+	return m.Types[spec.Type] && (!labelled || m.Labels["zone"] == zone) && (spec.Node == "" || spec.Node == node)
 }
 
-func (s *sim) spec(child string) placement.Spec {
-	i := slices.IndexFunc(s.tree, func(spec placement.Spec) bool { return spec.Name == child })
-	return s.tree[i]
+// specAt is a child's spec of a revision.
+func (s *sim) specAt(child string, revision uint64) placement.Spec {
+	for _, r := range s.store.records[simKey{'c', child}] {
+		if r.spec.Revision == revision {
+			return *r.spec
+		}
+	}
+	s.violate("P4: %s runs by revision %d, which no record has", child, revision)
+	return placement.Spec{}
 }
 
 // plant decides whether the names are children that a coordinator places; else
@@ -53,6 +59,7 @@ func (s *sim) plant() {
 			s.names = append(s.names, spec.Name)
 		}
 		s.leadTrouble()
+		s.operators()
 	}
 	s.owners = make([]*simProc, len(s.names))
 }
@@ -135,11 +142,16 @@ func (p *simProc) bring(left []placement.Spec, seqs map[string]uint64) {
 			return
 		}
 		p.op(k, membership.Step{Do: membership.Get}, simRecord{}, func(r membership.Result) {
-			if r.Outcome == membership.OK {
+			again := func() { p.later(p.clock()+100*time.Millisecond, func() { p.bring(left, seqs) }) }
+			switch {
+			case r.Outcome != membership.OK:
+				again()
+			case p.s.store.upTo(k, r.Seq).removed:
+				spec := left[0]
+				p.write(spec, r.Seq, found, again)
+			default:
 				found(r)
-				return
 			}
-			p.later(p.clock()+100*time.Millisecond, func() { p.bring(left, seqs) })
 		})
 	})
 }
@@ -207,6 +219,9 @@ func (p *simProc) obey(from *simTerm, spec placement.Spec, answer func(ok, crash
 		s.stats.Stale++
 	}
 	_, runs := p.owned[spec.Name]
+	if !runs && !p.claiming[spec.Name] {
+		p.runs[spec.Name] = spec.Revision
+	}
 	switch {
 	case s.faults.BlindStart && !p.leaving:
 		p.seize(spec.Name, answer)
