@@ -131,7 +131,7 @@ func (c *Core) specSet(s Spec) {
 	case ch.spec == nil:
 	case ch.spec.Name != s.Name: // two of one name; the later counts
 		delete(c.specs, ch.spec.Name)
-	case !ch.spec.Stopped && s.Stopped: // it is being stopped where it runs, or was
+	case !ch.spec.Stopped && s.Stopped && ch.spec.Revision == s.Revision: // it is being stopped where it runs, or was
 		ch.stopAt = c.now + grace
 	case ch.spec.Stopped && !s.Stopped, ch.spec.Revision < s.Revision: // somebody wants it again, or otherwise
 		ch.failures, ch.until, ch.failed, ch.reason = 0, 0, nil, ""

@@ -34,7 +34,7 @@ func TestNewerSpec(t *testing.T) {
 		{"older than what runs", []placement.Event{ownedBy("n1", "a", 1, 7), placement.Begun{}}, revised("a", 5), nil},
 		{"not before all is known", []placement.Event{revised("a", 5)}, ownedBy("n1", "a", 1, 0), nil},
 		{"nor where nobody lives", []placement.Event{revised("a", 5), placement.Begun{}}, ownedBy("n9", "a", 1, 0), nil},
-		{"and down on purpose", []placement.Event{revised("a", 0), ownedBy("n1", "a", 1, 0), placement.Begun{}}, placement.SpecSet{Spec: placement.Spec{Name: "a", Owned: "a", Type: "T", Revision: 5, Stopped: true}}, nil},
+		{"taken out of the tree", []placement.Event{revised("a", 0), ownedBy("n1", "a", 1, 0), placement.Begun{}}, placement.SpecSet{Spec: placement.Spec{Name: "a", Owned: "a", Type: "T", Revision: 5, Stopped: true}}, []string{"stop a on n1-1"}},
 	} {
 		c := placement.New("")
 		run(c, placement.MemberSet{Member: member("n1")})

@@ -89,7 +89,7 @@ func rootCommand(o Options, s Streams) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
 		initCommand(o, s), runCommand(o, s), callCommand(o, s), castCommand(o, s),
-		nodesCommand(o, s), whoCommand(o, s), psCommand(o, s), eventsCommand(o, s), treeCommand(o, s), topCommand(o, s), inspectCommand(o, s), stopCommand(o, s), restartCommand(o, s), healthCommand(o, s),
+		nodesCommand(o, s), whoCommand(o, s), psCommand(o, s), eventsCommand(o, s), treeCommand(o, s), topCommand(o, s), inspectCommand(o, s), stopCommand(o, s), restartCommand(o, s), healthCommand(o, s), applyCommand(o, s),
 		topologyCommand(o, s), benchCommand(o, s), versionCommand(o, s),
 	)
 	return root

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -20,11 +21,16 @@ import (
 type client struct {
 	cluster string
 	nats    natsFlags
+	source  natsSource // of a topology file, if there is one
 }
 
 func (c *client) register(fs *pflag.FlagSet) {
+	c.registerFor(fs, genserver.DefaultTimeout, "how long to wait")
+}
+
+func (c *client) registerFor(fs *pflag.FlagSet, timeout time.Duration, what string) {
 	fs.StringVar(&c.cluster, "cluster", node.DefaultCluster, "the cluster")
-	c.nats.register(fs, "the URL of NATS (default $NATS_URL, else nats://"+defaultListen+")", genserver.DefaultTimeout, "how long to wait")
+	c.nats.register(fs, "the URL of NATS (default $NATS_URL, else nats://"+defaultListen+")", timeout, what)
 }
 
 // target is the cluster, as the flags and the environment have it.
@@ -38,7 +44,7 @@ func (c *client) target(s Streams) (target, error) {
 	if err != nil {
 		return target{}, usage(fmt.Errorf("--cluster: %w", err))
 	}
-	o, err := c.nats.resolve(s, natsSource{})
+	o, err := c.nats.resolve(s, c.source)
 	if err == nil && o.URL == embeddedNATS {
 		err = fmt.Errorf("%q is a NATS within a node, which `run` alone has; name the URL that it prints", embeddedNATS)
 	}

@@ -97,7 +97,15 @@ func restartCommand(_ Options, s Streams) *cobra.Command {
 		Long: `Stop a server in order, if it runs, and start it anew from its config. That
 costs nothing of its supervisor's restart limit.`,
 	}, func(server string) genserver.Message { return node.RestartServer{Name: server} }, func(w io.Writer, i node.ServerInfo) error {
-		_, err := fmt.Fprintf(w, "%s on %s is %s, generation %d\n", i.Name, i.Node, i.State, i.Generation)
+		text := i.Name
+		if i.Node != "" {
+			text += " on " + i.Node
+		}
+		text += " is " + i.State
+		if i.Generation > 0 { // a child of the cluster's tree may have gone elsewhere
+			text += fmt.Sprintf(", generation %d", i.Generation)
+		}
+		_, err := fmt.Fprintln(w, text)
 		return err
 	})
 }

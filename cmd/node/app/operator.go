@@ -27,8 +27,12 @@ type operator struct {
 }
 
 func (o *operator) register(s Streams, cmd *cobra.Command) {
+	o.registerFor(s, cmd, genserver.DefaultTimeout, "how long to wait")
+}
+
+func (o *operator) registerFor(s Streams, cmd *cobra.Command, timeout time.Duration, what string) {
 	fs := cmd.Flags()
-	o.client.register(fs)
+	o.client.registerFor(fs, timeout, what)
 	o.output.register(fs)
 	fs.StringVar(&o.node, "node", "", "ask this node alone")
 	_ = cmd.RegisterFlagCompletionFunc("node", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
