@@ -266,7 +266,9 @@ func (a *applying) await(ctx context.Context, v *view) error {
 		if len(left) == 0 {
 			break
 		}
-		if pause(ctx, wait) != nil {
+		if gone := pause(ctx, wait); errors.Is(gone, context.Canceled) {
+			return gone
+		} else if gone != nil {
 			return a.verdict(last, v.timeout, err)
 		}
 	}
