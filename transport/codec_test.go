@@ -361,9 +361,17 @@ func FuzzPublicPayload(f *testing.F) {
 	f.Add([]byte(`{"list":[1.0]}`))
 	f.Add(encode(f, transport.MsgPack, genserver.Map{"type": "acquire", "n": -1, "l": []any{1.5, nil, []byte{1}, "x", uint64(math.MaxUint64)}}))
 	f.Add(encode(f, transport.MsgPack, everything{T: time.Unix(1, 1), L: []inner{{S: []string{"x"}}}}))
+	f.Add(encode(f, transport.MsgPack, parcel{By: map[color]string{1: "x"}, Bytes: []byte{1}, Any: []any{1.0}, Next: &parcel{}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var typed everything
 		_ = transport.MsgPack.Decode(data, &typed)
+		var throughJSON parcel
+		if err := transport.MsgPack.Decode(data, &throughJSON); err == nil {
+			again := encode(t, transport.MsgPack, throughJSON)
+			if err := transport.MsgPack.Decode(again, new(parcel)); err != nil {
+				t.Fatalf("decode a parcel again: got %v, want nil", err)
+			}
+		}
 		codec, err := transport.Detect(data, "")
 		if err != nil {
 			return

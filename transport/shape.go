@@ -316,12 +316,17 @@ func decodeShaped(data []byte, v any) error {
 	}
 	text, err := json.Marshal(x)
 	if err == nil {
-		err = guarded(func() error { return genserver.JSON.Decode(text, v) })
+		err = guarded(func() error {
+			if err := genserver.JSON.Decode(text, v); err != nil {
+				return err
+			}
+			returned(reflect.ValueOf(v), x)
+			return nil
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrPayload, err)
 	}
-	returned(reflect.ValueOf(v), x)
 	return nil
 }
 

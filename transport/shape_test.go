@@ -100,7 +100,7 @@ type common struct {
 // On the way through JSON bytes stay bytes, times times, and floats floats.
 func TestMsgPackKeepsWhatJSONHasNot(t *testing.T) {
 	t.Parallel()
-	type parcel struct {
+	type order struct {
 		common
 		Price money             `json:"price"`
 		Parts [][]byte          `json:"parts"`
@@ -108,18 +108,18 @@ func TestMsgPackKeepsWhatJSONHasNot(t *testing.T) {
 		Whole float64           `json:"whole"`
 		Text  string            `json:"text"`
 		Float float64           `json:"float,string"`
-		Next  *parcel           `json:"next,omitempty"`
+		Next  *order            `json:"next,omitempty"`
 		Any   any               `json:"any"`
 		Tags  map[color]any     `json:"tags,omitempty"`
 		Data  map[string][]byte `json:"data"` // hides that of common
 	}
 	at := time.Date(2026, 11, 28, 1, 2, 3, 4, time.UTC)
-	v := parcel{
+	v := order{
 		common: common{At: at}, Price: money{3}, Parts: [][]byte{{0}, {1}}, By: map[color][]byte{2: {255}},
-		Whole: 2, Text: "\xff", Float: 4, Next: &parcel{Whole: 7}, Any: []any{int64(5), []byte{7}, 3.0, "\xfe"}, Tags: map[color]any{1: []byte{8}}, Data: map[string][]byte{"x": {1}},
+		Whole: 2, Text: "\xff", Float: 4, Next: &order{Whole: 7}, Any: []any{int64(5), []byte{7}, 3.0, "\xfe"}, Tags: map[color]any{1: []byte{8}}, Data: map[string][]byte{"x": {1}},
 	}
 	data := encode(t, transport.MsgPack, v)
-	var got parcel
+	var got order
 	if err := transport.MsgPack.Decode(data, &got); err != nil {
 		t.Fatalf("got %v, want nil", err)
 	}
@@ -213,21 +213,23 @@ func TestMsgPackFormsWithinMaps(t *testing.T) {
 	}
 }
 
+// parcel takes the way through JSON.
+type parcel struct {
+	Price  money
+	By     map[color]string
+	Text   string
+	Bytes  []byte
+	Floats []float64
+	N      uint64
+	At     time.Time
+	Any    any
+	Map    map[string]any
+	Next   *parcel `json:",omitempty"`
+}
+
 // Whatever a message on the way through JSON holds, it comes back as it was.
 func TestMsgPackThroughJSONLosesNothing(t *testing.T) {
 	t.Parallel()
-	type parcel struct {
-		Price  money
-		By     map[color]string
-		Text   string
-		Bytes  []byte
-		Floats []float64
-		N      uint64
-		At     time.Time
-		Any    any
-		Map    map[string]any
-		Next   *parcel `json:",omitempty"`
-	}
 	raw := rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) })
 	bytes := rapid.SliceOfN(rapid.Byte(), 1, -1)
 	times := rapid.Map(rapid.Int64Range(0, 1<<40), func(n int64) time.Time { return time.Unix(n/1e3, n%1e9).UTC() })
