@@ -4,11 +4,12 @@ import "context"
 
 // What tests of the outer package need of the inside.
 var (
-	JoinEvery       = join
-	OperationHeader = operationHeader
-	DeleteOperation = deleteOperation
-	ParseDisconnect = parseDisconnect
-	Notice          = Witness.notice
+	JoinEvery        = join
+	OperationHeader  = operationHeader
+	DeleteOperation  = deleteOperation
+	ParseDisconnect  = parseDisconnect
+	ParseConnections = parseConnections
+	Notice           = Witness.notice
 )
 
 // RecordSubject is where a cluster's record is written.

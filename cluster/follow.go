@@ -100,6 +100,9 @@ func (q *inquiry) run(ctx context.Context) {
 			return
 		case membership.Wait:
 			q.r.waitUntil(ctx, step.At, q.ring)
+		case membership.Question:
+			q.r.question(ctx, step.Witnesses)
+			q.result(step, membership.Result{}, SessionRecord{}) // the answer comes by itself
 		default:
 			verdict.State, verdict.By, verdict.Nonce = Dead, q.r.self.Incarnation, NewIncarnation()
 			result, read := q.r.sessionOp(ctx, q.incarnation, step, verdict)

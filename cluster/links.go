@@ -23,6 +23,11 @@ type Links interface {
 	// until then it was called with nil once, before Disconnects returned. It is
 	// called as fn is, and stop waits for it too.
 	Disconnects(ctx context.Context, fn func(Witness), state func(error)) (stop func(), err error)
+	// Ended asks the servers of some connections whether those have ended, and returns
+	// the ones of which their own server has said so; of the others nothing follows. It
+	// waits no longer than ctx. The error says why there are no answers, or not all of
+	// them; where others than servers could answer, nobody is asked.
+	Ended(ctx context.Context, connections []Witness) ([]Witness, error)
 }
 
 // WitnessConn is a connection whose end, told by its server, says that its

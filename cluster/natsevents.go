@@ -127,11 +127,13 @@ func (e *natsEvents) prove(ctx context.Context) error {
 	if !errors.Is(w.nc.LastError(), nats.ErrPermissionViolation) {
 		return fmt.Errorf("%w that could be trusted: any client may publish to %s; have NATS publish its notices there, and deny it to this node's user and all others", ErrNoEvents, subject)
 	}
+	noAnswers := w.mayAsk(ctx)
 	w.Close()
 	t := time.NewTimer(noticeLimit)
 	defer t.Stop()
 	select {
 	case <-arrived:
+		e.links.asks(noAnswers)
 		e.trust()
 		return nil
 	case <-t.C:
@@ -182,6 +184,7 @@ func (e *natsEvents) trust() {
 }
 
 func (e *natsEvents) doubt() {
+	e.links.asks(errAsking)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.proven, e.held = false, nil

@@ -13,8 +13,9 @@ type natsLinks struct {
 	conn    *transport.NATS
 	subject string // of the notices
 
-	mu   sync.Mutex
-	seen map[transport.Server]sight
+	mu        sync.Mutex
+	seen      map[transport.Server]sight
+	noAnswers error // why servers are not asked about connections; nil if they are
 }
 
 // NATSLinks are the [Links] of a node whose data goes by conn, which stays the
@@ -27,7 +28,7 @@ func NATSLinks(conn *transport.NATS, cluster string) (Links, error) {
 	if err != nil {
 		return nil, fmt.Errorf("links: %w", err)
 	}
-	return &natsLinks{conn: conn, subject: subjects.Disconnects(), seen: map[transport.Server]sight{}}, nil
+	return &natsLinks{conn: conn, subject: subjects.Disconnects(), seen: map[transport.Server]sight{}, noAnswers: errAsking}, nil
 }
 
 // sight is what was found at an address the last time it was dialled.

@@ -144,7 +144,7 @@ accounts {
     jetstream: enabled
     users: [ {user: app, password: app} ]
     imports: [ {stream: {account: SYS, subject: "$SYS.ACCOUNT.APP.DISCONNECT"}, to: %q} ]
-    default_permissions: { publish: { deny: [%q] } }
+    default_permissions: { publish: { deny: [%q] }, subscribe: { deny: ["$SYS.REQ.ACCOUNT.PING.CONNZ"] } }
   }
 }
 `, imported, denied)

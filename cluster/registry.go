@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/civitas-go/civitas/internal/membership"
@@ -70,6 +71,8 @@ type Registry struct {
 	renew  bell // the session wants to be looked after before its time
 	repair bell // so does the background
 
+	unanswered atomic.Bool // it was said that NATS can't be asked
+
 	joined     chan struct{} // closed when the session was acknowledged first, or lost
 	joinedOnce sync.Once
 	lost       chan struct{} // closed when the session is lost
@@ -92,9 +95,10 @@ type Registry struct {
 	ends      membership.Ends     // of others' witnesses
 	eventsErr error               // why this node is told of none
 
-	witnessServers []string                     // that this node's witnesses are to; replaced, not changed
-	testify        sync.WaitGroup               // the goroutines of Links, which outlast the life of a node that leaves
-	endTestimony   context.CancelFunc           // ends them
+	witnessServers []string        // that this node's witnesses are to; replaced, not changed
+	testify        sync.WaitGroup  // the goroutines of Links, which outlast the life of a node that leaves
+	testimony      context.Context //nolint:containedctx // theirs
+	endTestimony   context.CancelFunc
 	epochs         map[string]uint64            // of this node's cluster-wide names
 	unsettled      map[string]*membership.Doubt // names that may be recorded as ours though we do not own them
 	busy           map[string]chan struct{}     // names with a claim or release under way
@@ -162,8 +166,7 @@ func join(ctx context.Context, s Store, info NodeInfo, every time.Duration) (*Re
 	}
 	r.session = membership.NewSession(r.timing, NewIncarnation)
 	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
-	var testimony context.Context
-	testimony, r.endTestimony = context.WithCancel(context.WithoutCancel(ctx))
+	r.testimony, r.endTestimony = context.WithCancel(context.WithoutCancel(ctx))
 	r.eventsErr = errAsking
 	if info.Links == nil {
 		r.eventsErr = fmt.Errorf("%w: the node has no links to NATS for it", ErrNoEvents)
@@ -182,9 +185,6 @@ func join(ctx context.Context, s Store, info NodeInfo, every time.Duration) (*Re
 		return nil, fmt.Errorf("join as node %s: %w; %s", info.Node, err, r.undoJoin(ctx))
 	}
 	r.wg.Go(func() { r.background(every) })
-	if info.Links != nil {
-		r.testify.Go(func() { r.keepLinks(testimony) })
-	}
 	return r, nil
 }
 
@@ -216,6 +216,9 @@ func (r *Registry) enter(ctx context.Context) error {
 	}
 	if err := r.Err(); err != nil {
 		return err
+	}
+	if r.info.Links != nil { // they may be asked about the one who bore the name
+		r.testify.Go(r.keepLinks)
 	}
 	got, err := r.take(ctx, nodeKey(r.info.Node), node, nodeHolder)
 	if err != nil {

@@ -12,12 +12,14 @@ import (
 
 // Waits of whoever dials witnesses and asks for events.
 const (
-	dialLimit  = 2 * time.Second
-	redialMin  = 50 * time.Millisecond
-	redialMax  = 2 * time.Second
-	askEvents  = 10 * time.Second // for one answer whether there are events
-	askAgain   = 30 * time.Second
-	maxWitness = len(membership.Witnesses{})
+	dialLimit = 2 * time.Second
+	redialMin = 50 * time.Millisecond
+	redialMax = 2 * time.Second
+	askEvents = 10 * time.Second // for one answer whether there are events
+	askAgain  = 30 * time.Second
+
+	questionLimit = time.Second // for what servers say of connections
+	maxWitness    = len(membership.Witnesses{})
 )
 
 var errAsking = errors.New("it is not known yet whether NATS tells disconnect events")
@@ -44,7 +46,8 @@ func (r *Registry) Failover() time.Duration {
 // keepLinks asks for disconnect events until there are some, and then keeps
 // witnesses too. A node that is told nothing names no witnesses: nobody may be
 // told of their ends, and the gate would depend on them for nothing.
-func (r *Registry) keepLinks(ctx context.Context) {
+func (r *Registry) keepLinks() {
+	ctx := r.testimony
 	var last string
 	for {
 		stop, err := r.askEvents(ctx)
@@ -95,6 +98,33 @@ func (r *Registry) connectionEnded(w Witness) {
 	for _, q := range r.inquiries {
 		q.ring.signal()
 	}
+}
+
+// question has asked what became of another node's witnesses, of whose ends this one
+// may not have been told: it was not there then, or the word was lost.
+func (r *Registry) question(ctx context.Context, ws membership.Witnesses) {
+	if r.info.Links == nil || !r.begin() {
+		return
+	}
+	var connections []Witness
+	for _, w := range ws {
+		if w != (membership.Witness{}) {
+			connections = append(connections, Witness(w))
+		}
+	}
+	go func() {
+		defer r.wg.Done()
+		ctx, cancel := context.WithTimeout(ctx, questionLimit)
+		defer cancel()
+		ended, err := r.info.Links.Ended(ctx, connections)
+		for _, w := range ended {
+			r.connectionEnded(w)
+		}
+		if err != nil && !errors.Is(err, errAsking) && ctx.Err() == nil && !r.unanswered.Swap(true) {
+			r.log.Info("NATS can't be asked whether a node's connections have ended: one that died unnoticed is known to be dead when it has been silent for some time",
+				"after", r.timing.Judge, "reason", err)
+		}
+	}()
 }
 
 // keepWitness has one witness after another until ctx ends.

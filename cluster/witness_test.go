@@ -20,7 +20,11 @@ type fakeNATS struct {
 	servers []string
 	next    uint64
 	conns   map[cluster.Witness]*fakeConn
+	ended   []cluster.Witness
 	told    map[int]func(cluster.Witness)
+	quiet   bool // nobody is told
+	mum     error
+	asked   int
 }
 
 func newFakeNATS(servers ...string) *fakeNATS {
@@ -84,6 +88,18 @@ func (l *fakeLinks) hush(silent bool) {
 	l.silent = silent
 }
 
+func (l *fakeLinks) Ended(_ context.Context, all []cluster.Witness) (ended []cluster.Witness, err error) {
+	l.fakeNATS.mu.Lock()
+	defer l.fakeNATS.mu.Unlock()
+	l.asked++
+	for _, w := range all {
+		if slices.Contains(l.ended, w) && l.mum == nil {
+			ended = append(ended, w)
+		}
+	}
+	return ended, l.mum
+}
+
 func (c *fakeConn) Witness() cluster.Witness { return c.witness }
 func (c *fakeConn) Done() <-chan struct{}    { return c.done }
 func (c *fakeConn) Close()                   { c.links.end(c.witness) }
@@ -106,7 +122,12 @@ func (n *fakeNATS) end(w cluster.Witness) {
 	delete(n.conns, w)
 	var fns []func(cluster.Witness)
 	for _, fn := range n.told {
-		fns = append(fns, fn)
+		if !n.quiet {
+			fns = append(fns, fn)
+		}
+	}
+	if c != nil {
+		n.ended = append(n.ended, w)
 	}
 	n.mu.Unlock()
 	if c == nil {
@@ -172,6 +193,58 @@ func TestFastDeath(t *testing.T) {
 				}
 				if epoch := claim(t, r2, "a"); epoch <= old {
 					t.Errorf("epoch: got %d after %d, want more", epoch, old)
+				}
+				leave(t, r2)
+			})
+		})
+	}
+}
+
+// A death of which nobody was told is known soon, too: NATS is asked. Where it does not
+// say, the silence has to last.
+func TestUnnoticedDeath(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name          string
+		mum           error
+		least, atMost time.Duration
+		before        bool // the other node was there before
+	}{
+		{name: "a node alone that is started anew", least: 1700 * time.Millisecond, atMost: 2 * time.Second},
+		{name: "the words were lost", before: true, least: 700 * time.Millisecond, atMost: 3500 * time.Millisecond},
+		{name: "NATS does not say", mum: errors.New("denied"), least: 14 * time.Second, atMost: 16 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				m, nats := cluster.NewMemory(), newFakeNATS("A", "B")
+				nats.quiet, nats.mum = true, c.mum
+				r1 := joinLinked(t, m.Open(), "n1", &fakeLinks{fakeNATS: nats})
+				old := claim(t, r1, "a")
+				var r2 *cluster.Registry
+				down := make(chan error, 1)
+				if c.before {
+					r2 = joinLinked(t, m.Open(), "n2", &fakeLinks{fakeNATS: nats})
+					r2.Follow(r1.Incarnation(), func(reason error) { down <- reason })
+				}
+				<-time.After(10 * time.Second)
+				if nats.asked > 0 {
+					t.Errorf("got %d questions about nodes that live, want none", nats.asked)
+				}
+				if err := r1.Close(); err != nil { // as a crash would
+					t.Fatal(err)
+				}
+				began := time.Now()
+				if c.before {
+					<-down
+				} else {
+					r2 = joinLinked(t, m.Open(), "n2", &fakeLinks{fakeNATS: nats})
+				}
+				if epoch := claim(t, r2, "a"); epoch <= old {
+					t.Errorf("epoch: got %d after %d, want more", epoch, old)
+				}
+				if took := time.Since(began); took < c.least || took > c.atMost {
+					t.Errorf("got the name after %v, want it after %v to %v", took, c.least, c.atMost)
 				}
 				leave(t, r2)
 			})

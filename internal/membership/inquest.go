@@ -41,6 +41,7 @@ type Inquest struct {
 	end      Status
 	mustRead bool
 	prove    bool // there is no record, which only a write can prove
+	question bool // it was read again, and had not changed
 	nextRead Time
 	again    Time
 }
@@ -51,9 +52,10 @@ func NewInquest(t Timing, embedded string) *Inquest {
 	return &Inquest{timing: t, embedded: embedded, mustRead: true}
 }
 
-// Next is what the inquest wants done now: it reads while it hears nothing, and
-// declares dead, by an Update of the very version that was silent, or whose
-// witnesses have all ended. ends is what this process knows of that.
+// Next is what the inquest wants done now: it reads while it hears nothing, asks what
+// became of the witnesses while what it reads does not change, and declares dead, by
+// an Update of the very version that was silent, or whose witnesses have all ended.
+// ends is what this process knows of that.
 func (q *Inquest) Next(now Time, own Standing, ends *Ends) Step {
 	switch {
 	case q.end.Ended():
@@ -66,6 +68,8 @@ func (q *Inquest) Next(now Time, own Standing, ends *Ends) Step {
 		return Step{Do: Delete}
 	case q.due(now, own, ends):
 		return Step{Do: Update, Expect: q.seq}
+	case q.question && ends.unknown(q.content.Witnesses).Any():
+		return Step{Do: Question, Witnesses: ends.unknown(q.content.Witnesses)}
 	case now >= q.readAt():
 		return Step{Do: Get}
 	}
@@ -118,6 +122,8 @@ func (q *Inquest) readAt() Time {
 func (q *Inquest) Result(now Time, step Step, r Result) {
 	switch {
 	case q.end.Ended():
+	case step.Do == Question:
+		q.question = false
 	case r.Outcome == Unavailable:
 		q.again = now + q.timing.Renew/4
 	case step.Do == Get && r.Outcome == OK:
@@ -147,8 +153,10 @@ func (q *Inquest) Saw(now Time, seq uint64, c Content, watched bool) {
 		q.end = Died
 		return
 	case q.seen && seq == q.seq:
+		q.question = q.question || !watched && now-q.since >= q.timing.Renew
 		return
 	}
+	q.question = false
 	if q.seen || watched {
 		q.changed, q.heard = true, now
 	}

@@ -24,6 +24,9 @@ const (
 	Delete
 	// Ask wants the state of the session Holder: see [Claim.Answer].
 	Ask
+	// Question asks the servers of Witnesses whether those connections have ended,
+	// once. What a server says goes to [Ends].
+	Question
 	// Done means that there is nothing more to do.
 	Done
 )
@@ -34,6 +37,7 @@ type Step struct {
 	At     Time
 	Expect uint64
 	// Nonce and Witnesses are for a session's own record, to be written into it.
+	// Of a Question, Witnesses are those of a session's that are not known to have ended.
 	Nonce     string
 	Witnesses Witnesses
 	// Holder is the incarnation that Ask is about.

@@ -155,3 +155,13 @@ func (e *Ends) Last(ws Witnesses) (at Time, all bool) {
 	}
 	return at, true
 }
+
+// unknown are those of the witnesses whose ends have not been told.
+func (e *Ends) unknown(ws Witnesses) (left Witnesses) {
+	for i, w := range ws {
+		if _, told := e.at[w]; !told {
+			left[i] = w
+		}
+	}
+	return left
+}

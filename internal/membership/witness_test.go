@@ -103,6 +103,9 @@ func TestInquestDeclaresDeadAfterTheEnds(t *testing.T) {
 	ends.Add(20*ms, a2, s)
 	wantStep(t, m.Next(s, membership.Standing{}, ends), membership.Step{Do: membership.Get}) // that it may be another by now
 	read(m, s, membership.Result{Seq: 5})
+	question := membership.Step{Do: membership.Question, Witnesses: membership.Witnesses{1: b1}}
+	wantStep(t, m.Next(s, fit, ends), question)
+	m.Result(s, question, membership.Result{Outcome: membership.Unavailable})
 	if step := m.Next(s, fit, ends); step.Do != membership.Wait {
 		t.Errorf("after the end of one: got %+v, want to wait", step)
 	}
@@ -117,6 +120,53 @@ func TestInquestDeclaresDeadAfterTheEnds(t *testing.T) {
 	if got := m.Status(2 * s); got != membership.Died {
 		t.Errorf("got %v, want died", got)
 	}
+}
+
+// While a session that was read does not change, its witnesses' servers are asked what
+// became of them: once for each time that it is read.
+func TestInquestQuestions(t *testing.T) {
+	t.Parallel()
+	m, ends := newInquest(""), new(membership.Ends)
+	version := func(seq uint64, ws ...membership.Witness) membership.Result {
+		r := membership.Result{Seq: seq}
+		copy(r.Session.Witnesses[:], ws)
+		return r
+	}
+	questions := func(now time.Duration, want ...membership.Witness) {
+		t.Helper()
+		step := m.Next(now, membership.Standing{}, ends)
+		if len(want) == 0 {
+			if step.Do == membership.Question {
+				t.Errorf("at %v: got %+v, want no question", now, step)
+			}
+			return
+		}
+		wantStep(t, step, membership.Step{Do: membership.Question, Witnesses: version(0, want...).Session.Witnesses})
+		m.Result(now, step, membership.Result{})
+		if step := m.Next(now, membership.Standing{}, ends); step.Do == membership.Question {
+			t.Errorf("at %v: got another question, want none before the next read", now)
+		}
+	}
+	read(m, 0, version(5, a1, b1))
+	questions(0) // it may have been written just now
+	read(m, s/2, version(5, a1, b1))
+	questions(s / 2)
+	read(m, s, version(5, a1, b1))
+	questions(s, a1, b1)
+	read(m, 2*s, version(6, a1, b1))
+	questions(2 * s) // it lives
+	read(m, 4*s, version(6, a1, b1))
+	m.Saw(4*s, 7, version(7, a1, b1).Session, true)
+	questions(4 * s)
+	read(m, 9*s, version(7, a1, b1))
+	ends.Add(9*s, a1, s)
+	questions(9*s, membership.Witness{}, b1)
+	ends.Add(9100*ms, b1, s)
+	read(m, 9200*ms, version(7, a1, b1))
+	questions(9200 * ms) // nothing is left to be asked
+	read(m, 9300*ms, version(8))
+	read(m, 12*s, version(8))
+	questions(12 * s) // nor is there where no witness is named
 }
 
 // Nothing follows from the ends of connections if the record names none.

@@ -43,11 +43,11 @@ func (b *bridge) Fatalf(format string, v ...any) {
 }
 
 // Errorf also gets the refusals that nodes look for when they start: that a
-// client must not publish disconnect events.
+// client must not publish disconnect events, nor answer for a server.
 func (b *bridge) Errorf(format string, v ...any) {
 	line := fmt.Sprintf(format, v...)
 	level := slog.LevelError
-	if strings.Contains(line, " probe\"") && strings.Contains(line, "Publish Violation") {
+	if strings.Contains(line, " probe\"") && (strings.Contains(line, "Publish Violation") || strings.Contains(line, "Subscription Violation")) {
 		level = slog.LevelDebug
 	}
 	b.line(level, "%s", line)
