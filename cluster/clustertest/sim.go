@@ -37,6 +37,9 @@ type Faults struct {
 	EventAtOnce bool
 	// PongFromReceipt: a PONG counts from its arrival, not from its PING.
 	PongFromReceipt bool
+	// UnknownIsEnded: a connection that a server does not know is taken for one that
+	// has ended.
+	UnknownIsEnded bool
 	// FencingOff: the store takes state from whoever writes it.
 	FencingOff bool
 	// UnprovenState: an owner begins with the state that it reads, which may be old.
@@ -90,9 +93,10 @@ func (v *Violation) Error() string {
 // Stats is how much a schedule has put the protocol to the test.
 type Stats struct {
 	Events, Verdicts, Takeovers, Lost, Closed, Starts int
-	// Fast counts the verdicts by witnesses' ends, Calls the calls that were
+	// Fast counts the verdicts by witnesses' ends, Told the ends that servers told those
+	// who asked, Calls the calls that were
 	// replied to, Unknown those that may or may not have been done.
-	Fast, Calls, Unknown int
+	Fast, Told, Calls, Unknown int
 	// Terms counts the times that a process began to lead, Orders its orders to start
 	// a child, and Stale those that a node got of one that did not lead any more.
 	Terms, Orders, Stale int
@@ -112,6 +116,7 @@ func (s *Stats) Add(t Stats) {
 	s.Closed += t.Closed
 	s.Starts += t.Starts
 	s.Fast += t.Fast
+	s.Told += t.Told
 	s.Calls += t.Calls
 	s.Unknown += t.Unknown
 	s.Terms += t.Terms
@@ -132,7 +137,7 @@ func (s *Stats) Add(t Stats) {
 //	            and copies late or lost, its writes applied after their writer
 //	            has given up
 //	servers     crash, or are cut off from each other; kick clients; words of
-//	            connections' ends are late or lost
+//	            connections' ends are late or lost, and so are questions and answers
 //	the network is cut between a node and one server or all, both ways or one;
 //	            what a cut stopped may come when it has ended
 //	leaders     crash, freeze, leave, or are cut off; their orders are lost, late,

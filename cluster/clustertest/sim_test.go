@@ -183,6 +183,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		"PONG counted from receipt":             {clustertest.Faults{PongFromReceipt: true}, 4000},
 		"verdict without compare-and-set":       {clustertest.Faults{BlindVerdict: true}, 2000},
 		"a session written by a second process": {clustertest.Faults{SharedSession: true}, 50},
+		"what is unknown has ended":             {clustertest.Faults{UnknownIsEnded: true}, 400},
 		"serving after an unknown write":        {clustertest.Faults{ServeUnknown: true}, 50},
 		"fencing off":                           {clustertest.Faults{FencingOff: true}, 150},
 		"state that was read alone":             {clustertest.Faults{UnprovenState: true}, 600},

@@ -39,6 +39,10 @@ func (d *simDriver) step() {
 		})
 	case membership.Ask:
 		d.ask(step.Holder)
+	case membership.Question:
+		p.question(step.Witnesses)
+		d.result(p.clock(), step, membership.Result{})
+		d.step()
 	default:
 		d.send(step)
 	}

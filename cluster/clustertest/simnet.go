@@ -17,6 +17,8 @@ type simServer struct {
 	up   bool
 	cut  bool // from the other servers
 	next uint64
+
+	ended map[membership.Witness]bool // the connections of this life that have
 }
 
 // simCut drops the packets between a node and a server, or all of them.
@@ -57,7 +59,7 @@ func (s *sim) startServers() {
 
 func (v *simServer) start() {
 	v.s.lives++
-	v.id, v.up = fmt.Sprintf("%s#%d", v.name, v.s.lives), true
+	v.id, v.up, v.ended = fmt.Sprintf("%s#%d", v.name, v.s.lives), true, map[membership.Witness]bool{}
 }
 
 // netTrouble breaks what connects the processes now and then.

@@ -105,6 +105,7 @@ func (c *simConn) end() {
 		return
 	}
 	c.ended = true
+	c.server.ended[c.witness] = true
 	s.carry(c.p, c.server, false, s.wire(), func() { c.p.when(c.drop) })
 	for _, q := range s.procs {
 		if q.uninformed || s.chance(20) {
@@ -147,4 +148,31 @@ func (p *simProc) ended(w membership.Witness) {
 			q.driver.step()
 		}
 	}
+}
+
+// question asks all servers what became of connections. Those that are reached answer
+// by what they know then.
+func (p *simProc) question(ws membership.Witnesses) {
+	s, v := p.s, p.data
+	if !s.events || !v.up {
+		return
+	}
+	s.carry(p, v, true, s.wire(), func() {
+		for _, asked := range s.servers {
+			if !v.reaches(asked) {
+				continue
+			}
+			for _, w := range ws {
+				if told := asked.ended[w]; told || s.faults.UnknownIsEnded && w != (membership.Witness{}) && !asked.has(w) {
+					s.stats.Told++
+					s.toProc(asked, p, s.wire(), func() { p.ended(w) })
+				}
+			}
+		}
+	})
+}
+
+// has reports whether a connection is one of the server's that has not ended.
+func (v *simServer) has(w membership.Witness) bool {
+	return w.Server == v.id && w.Client <= v.next && !v.ended[w]
 }
