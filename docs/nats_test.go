@@ -255,6 +255,61 @@ func TestMissingAsDocumented(t *testing.T) {
 	}
 }
 
+// Servers say which connections have ended, as a node that asks them finds.
+func TestEndedAsDocumented(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		changes []string
+		want    string
+	}{
+		{name: "all is as it should be"},
+		{"the permission to ask", []string{`"$SYS.REQ.ACCOUNT.PING.CONNZ"            #`, `"x" #`}, "may not publish"},
+		{"no deny", []string{`"$SRV.>"                                 #`, `"$SRV.>", "$SYS.REQ.ACCOUNT.PING.CONNZ" #`}, "any client may subscribe"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := transport.DialNATS(t.Context(), transport.NATSOptions{
+				URL: startOne(t, tt.changes...).ClientURL(), Auth: transport.Auth{User: "n1", Password: "change-me-1"}, Logger: slog.New(slog.DiscardHandler),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close(context.Background())
+			toldWhoAsks(t, conn, tt.want)
+		})
+	}
+}
+
+// toldWhoAsks has a connection end, and asks its server until that says so; or wants an
+// error that says why there is no answer.
+func toldWhoAsks(t *testing.T, conn *transport.NATS, want string) {
+	t.Helper()
+	links, err := cluster.NATSLinks(conn, "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, err := links.Disconnects(t.Context(), func(cluster.Witness) {}, func(error) {})
+	if err != nil {
+		t.Fatalf("Disconnects: got %v, want nil", err)
+	}
+	defer stop()
+	w, err := links.DialWitness(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		ended, err := links.Ended(t.Context(), []cluster.Witness{w.Witness()})
+		switch {
+		case want != "" && err != nil && strings.Contains(err.Error(), want), want == "" && err == nil && len(ended) > 0:
+			return
+		case err != nil || want != "" || time.Now().After(deadline):
+			t.Fatalf("got %v and the error %v, want %v ended, or the error %q", ended, err, w.Witness(), want)
+		}
+	}
+}
+
 // The server of docker-compose.yml tells events too.
 func TestComposeTellsEvents(t *testing.T) {
 	t.Parallel()
@@ -271,13 +326,5 @@ func TestComposeTellsEvents(t *testing.T) {
 	if _, err := cluster.OpenJetStream(t.Context(), conn, "dev", cluster.JetStreamOptions{}); err != nil {
 		t.Errorf("records: %v", err)
 	}
-	links, err := cluster.NATSLinks(conn, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop, err := links.Disconnects(t.Context(), func(cluster.Witness) {}, func(error) {})
-	if err != nil {
-		t.Fatalf("Disconnects: got %v, want nil", err)
-	}
-	stop()
+	toldWhoAsks(t, conn, "")
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
-	"github.com/civitas-go/civitas/cluster"
 	"github.com/civitas-go/civitas/internal/natstest"
 	"github.com/civitas-go/civitas/transport"
 )
@@ -58,6 +57,7 @@ func TestEventsByJWT(t *testing.T) {
 	})
 	user := jwt.NewUserClaims(userID)
 	user.Pub.Deny.Add("civitas.dev.ev.disconnect")
+	user.Sub.Deny.Add("$SYS.REQ.ACCOUNT.PING.CONNZ") // as a list of what is allowed does
 
 	s := natstest.Start(t, fmt.Sprintf(`
 listen: "127.0.0.1:-1"
@@ -87,13 +87,5 @@ resolver_preload: { %s: %q, %s: %q }
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	links, err := cluster.NATSLinks(conn, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop, err := links.Disconnects(t.Context(), func(cluster.Witness) {}, func(error) {})
-	if err != nil {
-		t.Fatalf("Disconnects: got %v, want nil", err)
-	}
-	stop()
+	toldWhoAsks(t, conn, "")
 }
