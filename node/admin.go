@@ -246,4 +246,4 @@ type ServerInfo struct {
 }
 
 // since is a time for a JSON of seconds.
-func since(t time.Time) float64 { return time.Since(t).Round(time.Millisecond).Seconds() }
+func since(t time.Time) float64 { return float64(time.Since(t).Milliseconds()) / 1000 }
