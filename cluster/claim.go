@@ -18,7 +18,8 @@ import (
 // takes no longer than [Timing].Judge and some seconds.
 //
 // A name whose owner has left or was declared dead is taken over at once; one
-// whose owner is silent, once that has been so for Timing.Judge.
+// whose owner is silent, once that has been so for Timing.Judge, or once
+// the connections that witness its life are known to have ended: see [Links].
 //
 // genserver.ErrNameTaken: another incarnation has the name and lives, or is silent
 // and ctx has ended first, or this one already has it; the text says which.

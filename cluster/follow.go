@@ -12,7 +12,8 @@ import (
 // is known to have ended; soon if it has already. The reason is a
 // *genserver.Error of the code node_down, which says whether the node has left
 // or was declared dead. Whoever follows judges: an incarnation that is silent
-// for as long as [Timing].Judge is declared dead.
+// for as long as [Timing].Judge, or whose witnesses are known to have ended, is
+// declared dead.
 //
 // After stop returns fn is not called any more, unless it is being called just
 // then. Nor is it called after Leave or Close. fn should be quick.

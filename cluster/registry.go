@@ -125,7 +125,8 @@ const (
 // A name whose bearer lives is refused with an *Error of the code name_taken
 // (errors.Is with genserver.ErrNameTaken), whose text says which incarnation it
 // is, since when, where it runs and what can be done. A bearer that has crashed
-// is declared dead once it has been silent for Timing.Judge, and then succeeded.
+// is declared dead once it has been silent for Timing.Judge, or its witnesses are
+// known to have ended, and then succeeded.
 //
 // After an error the node is not joined; Join has tried to remove what it has
 // written, and says so if it could not.
