@@ -2,6 +2,7 @@ package transport_test
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -42,10 +43,17 @@ type acquire struct {
 
 func (acquire) Op() string { return "acquire" }
 
+// visit takes the way through JSON.
+type visit struct {
+	From netip.Addr `json:"from"`
+	Key  string     `json:"key"`
+}
+
 func BenchmarkMsgPack(b *testing.B) {
 	typed := acquire{N: 3, Key: "tenant-7"}
 	untyped := genserver.Map{"type": "acquire", "n": 3, "key": "tenant-7"}
-	for name, v := range map[string]any{"Typed": typed, "Map": untyped} {
+	formed := visit{From: netip.MustParseAddr("10.0.0.1"), Key: "tenant-7"}
+	for name, v := range map[string]any{"Typed": typed, "Map": untyped, "Formed": formed} {
 		data := encode(b, transport.MsgPack, v)
 		b.Run(name+"/Encode", func(b *testing.B) {
 			b.ReportAllocs()
@@ -59,8 +67,11 @@ func BenchmarkMsgPack(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				var into any = new(acquire)
-				if name == "Map" {
+				switch name {
+				case "Map":
 					into = new(genserver.Map)
+				case "Formed":
+					into = new(visit)
 				}
 				if err := transport.MsgPack.Decode(data, into); err != nil {
 					b.Fatal(err)
