@@ -6,9 +6,6 @@ import (
 	"github.com/civitas-go/civitas/supervisor"
 )
 
-// supervisorType is what every supervisor's processes run.
-var supervisorType = supervisor.Spec{}.GenServer().TypeName()
-
 // SpecsOf writes down those children of a root that have cluster-wide names, as
 // brought by a node. False: the tree is its node's as a whole, since its root's
 // strategy concerns siblings, or has an automatic shutdown.
@@ -36,7 +33,7 @@ func specOf(c supervisor.Child, node string) SpecRecord {
 	r.ReportAfter, r.CrashAfter = run.Watched()
 	r.Keeps = c.OnPartition == supervisor.Keep
 	var err error
-	if r.Type == supervisorType {
+	if r.Type == supervisor.TypeName {
 		r.Bound = true
 	} else if r.Config, err = run.EncodeConfig(); err != nil {
 		r.Bound = true

@@ -85,7 +85,7 @@ func (a *admin) status(ctx *genserver.Context, _ AskStatus) (Status, error) {
 	}
 	s.Host, _ = os.Hostname()
 	for _, p := range n.sys.Processes() {
-		if p.Type != supervisorType && p.Name != AdminName {
+		if p.Type != supervisor.TypeName && p.Name != AdminName {
 			s.Servers++
 		}
 	}

@@ -33,7 +33,7 @@ func (n *Node) inventory(ctx context.Context) inventory {
 	for _, p := range n.sys.Processes() {
 		row := &ServerInfo{Name: p.Name, Node: n.cfg.Name, Kind: "server", Type: p.Type, State: "running"}
 		switch {
-		case p.Type == supervisorType:
+		case p.Type == supervisor.TypeName:
 			row.Kind = "supervisor"
 			supervisors = append(supervisors, p.Name)
 		case strings.HasPrefix(p.Name, "_"):
@@ -98,15 +98,12 @@ func (p *placed) addUnplaced(ctx context.Context, add func(*ServerInfo)) {
 			Name: c.Name, Place: place, Kind: "server", Type: c.Type, Scope: supervisor.Cluster.String(), Restart: c.Restart.String(),
 			State: c.State, LastReason: shortened(cmp.Or(c.Why, c.Reason)),
 		}
-		if c.Type == supervisorType {
+		if c.Type == supervisor.TypeName {
 			row.Kind, row.Scope = "supervisor", supervisor.Local.String()
 		}
 		add(row)
 	}
 }
-
-// supervisorType is what every supervisor's processes run.
-var supervisorType = supervisor.Spec{}.GenServer().TypeName()
 
 // pathOf joins the names from the root down to name.
 func pathOf(name string, above map[string]string) string {

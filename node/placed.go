@@ -71,7 +71,7 @@ func newPlaced(n *Node) *placed {
 		}
 		p.own[c.Name] = ownChild{Child: c, record: r}
 		p.takes(c.Name, r.Names)
-		if run := c.Run.GenServer(); p.types[run.TypeName()] == nil && run.TypeName() != supervisorType {
+		if run := c.Run.GenServer(); p.types[run.TypeName()] == nil && run.TypeName() != supervisor.TypeName {
 			p.types[run.TypeName()] = run.WithDecoded
 		}
 	}
@@ -118,7 +118,7 @@ func (p *placed) child(r cluster.SpecRecord) (supervisor.StartChild, error) {
 	}
 	own, mine := p.own[r.Name]
 	switch mine = mine && own.record.Type == r.Type; {
-	case mine && r.Type == supervisorType:
+	case mine && r.Type == supervisor.TypeName:
 		c.Run, c.Scope = own.Run, supervisor.Local
 	case mine && own.record.Differs(r) == "", mine && r.Bound:
 		c.Run = own.Run

@@ -10,10 +10,12 @@ import (
 	"github.com/civitas-go/civitas/internal/supervision"
 )
 
-const typeName = "civitas.Supervisor"
+// TypeName is the name of the Type that every supervisor is a process of: what
+// [Spec.GenServer] makes, whatever its children are.
+const TypeName = "civitas.Supervisor"
 
 // serverType is the server that every supervisor is.
-var serverType = genserver.Define(typeName, start,
+var serverType = genserver.Define(TypeName, start,
 	genserver.HandleInfo((*server).wake),
 	genserver.HandleCall((*server).whichChildren),
 	genserver.HandleCall((*server).countChildren),

@@ -258,7 +258,7 @@ func (s Spec) core() supervision.Spec {
 	return core
 }
 
-func (c Child) isSupervisor() bool { return c.Run.GenServer().TypeName() == typeName }
+func (c Child) isSupervisor() bool { return c.Run.GenServer().TypeName() == TypeName }
 
 func (c Child) shutdown() supervision.Shutdown {
 	switch {

@@ -46,10 +46,8 @@ func compareChild(root topology.Branch, want cluster.SpecRecord, is *cluster.Rec
 	return changes
 }
 
-var supervisorType = supervisor.Spec{}.GenServer().TypeName()
-
 func whatRuns(r cluster.SpecRecord) string {
-	if r.Type == supervisorType {
+	if r.Type == supervisor.TypeName {
 		return "supervisor"
 	}
 	return r.Type
@@ -69,7 +67,7 @@ func fieldsOf(r cluster.SpecRecord) map[string]string {
 		fields["placement.labels."+label] = value
 	}
 	switch {
-	case r.Bound && r.Type != supervisorType:
+	case r.Bound && r.Type != supervisor.TypeName:
 		fields["config"] = "(its program's)"
 	case len(r.Config) > 0:
 		var config any
@@ -99,7 +97,7 @@ func shutdownOf(r cluster.SpecRecord) string {
 	switch {
 	case r.Shutdown == supervisor.BrutalKill:
 		return "brutal_kill"
-	case r.Shutdown == supervisor.Infinity, r.Shutdown == 0 && r.Type == supervisorType:
+	case r.Shutdown == supervisor.Infinity, r.Shutdown == 0 && r.Type == supervisor.TypeName:
 		return "infinity"
 	case r.Shutdown == 0:
 		return supervisor.DefaultShutdown.String()
