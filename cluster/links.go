@@ -25,8 +25,8 @@ type Links interface {
 	Disconnects(ctx context.Context, fn func(Witness), state func(error)) (stop func(), err error)
 	// Ended asks the servers of some connections whether those have ended, and returns
 	// the ones of which their own server has said so; of the others nothing follows. It
-	// waits no longer than ctx. The error says why there are no answers, or not all of
-	// them; where others than servers could answer, nobody is asked.
+	// waits no longer than ctx. An error says that there are no answers, or not all of
+	// them: ErrNotAsked that there will be none, and what to do about it.
 	Ended(ctx context.Context, connections []Witness) ([]Witness, error)
 }
 
@@ -43,6 +43,10 @@ type WitnessConn interface {
 	// Close ends it; it may be called again.
 	Close()
 }
+
+// ErrNotAsked means that NATS servers are not asked about connections: this node's
+// user may not, or others could answer in their place.
+var ErrNotAsked = errors.New("NATS is not asked about connections")
 
 // ErrNoEvents means that this NATS does not tell of the ends of connections.
 var ErrNoEvents = errors.New("NATS tells no disconnect events")

@@ -8,15 +8,12 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/civitas-go/civitas/transport"
 )
 
-const (
-	// connectionsSubject is where each server answers a client about the connections of
-	// the client's account, those that have ended lately among them.
-	connectionsSubject = "$SYS.REQ.ACCOUNT.PING.CONNZ"
-	// mostConnections bounds an answer about one connection.
-	mostConnections = 1 << 20
-)
+// mostConnections bounds an answer about one connection.
+const mostConnections = 1 << 20
 
 // connectionsRequest asks for a connection if it is one that has ended.
 type connectionsRequest struct {
@@ -83,7 +80,7 @@ func ask(ctx context.Context, nc *nats.Conn, w Witness) (ended bool, err error) 
 	}
 	defer func() { _ = answers.Unsubscribe() }()
 	request, _ := json.Marshal(connectionsRequest{w.Client, 1}) // numbers always can be
-	if err := nc.PublishRequest(connectionsSubject, answers.Subject, request); err != nil {
+	if err := nc.PublishRequest(transport.Connections, answers.Subject, request); err != nil {
 		return false, err
 	}
 	for {
@@ -104,34 +101,33 @@ func (l *natsLinks) asks(reason error) {
 	l.noAnswers = reason
 }
 
-var errAnyoneAnswers = errors.New("any client may subscribe to " + connectionsSubject + " and answer in a server's place; deny it to this node's user and all others")
-
 // mayAsk finds out, by a connection like the node's own, whether servers may be asked
-// about connections, and whether nobody but them can answer.
-func (w *natsWitness) mayAsk(ctx context.Context) error {
-	if _, err := w.nc.SubscribeSync(connectionsSubject); err != nil {
-		return err
+// about connections, and whether nobody but them can answer. The reason is an
+// [ErrNotAsked]; any other error says that it could not be found out.
+func (w *natsWitness) mayAsk(ctx context.Context) (reason, err error) {
+	if _, err := w.nc.SubscribeSync(transport.Connections); err != nil {
+		return nil, err
 	}
 	if err := w.Ping(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if !w.refused("Subscription") {
-		return errAnyoneAnswers
+		return fmt.Errorf("%w: any client may subscribe to %s and answer in a server's place; deny it to this node's user and all others", ErrNotAsked, transport.Connections), nil
 	}
-	if err := w.nc.PublishRequest(connectionsSubject, w.nc.NewInbox(), nil); err != nil {
-		return err
+	if err := w.nc.PublishRequest(transport.Connections, w.nc.NewInbox(), nil); err != nil {
+		return nil, err
 	}
 	if err := w.Ping(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if w.refused("Publish") {
-		return errors.New("this node's user may not publish to " + connectionsSubject)
+		return fmt.Errorf("%w: this node's user may not publish to %s", ErrNotAsked, transport.Connections), nil
 	}
-	return nil
+	return nil, nil
 }
 
 // refused reports that the last thing the server said is that this is not permitted.
 func (w *natsWitness) refused(what string) bool {
 	err := w.nc.LastError()
-	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), what+` to "`+connectionsSubject)
+	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), what+` to "`+transport.Connections)
 }

@@ -127,7 +127,10 @@ func (e *natsEvents) prove(ctx context.Context) error {
 	if !errors.Is(w.nc.LastError(), nats.ErrPermissionViolation) {
 		return fmt.Errorf("%w that could be trusted: any client may publish to %s; have NATS publish its notices there, and deny it to this node's user and all others", ErrNoEvents, subject)
 	}
-	noAnswers := w.mayAsk(ctx)
+	noAnswers, err := w.mayAsk(ctx)
+	if err != nil {
+		return err
+	}
 	w.Close()
 	t := time.NewTimer(noticeLimit)
 	defer t.Stop()

@@ -71,7 +71,7 @@ type Registry struct {
 	renew  bell // the session wants to be looked after before its time
 	repair bell // so does the background
 
-	unanswered atomic.Bool // it was said that NATS can't be asked
+	unasked atomic.Bool // it was said that NATS can't be asked
 
 	joined     chan struct{} // closed when the session was acknowledged first, or lost
 	joinedOnce sync.Once

@@ -120,7 +120,7 @@ func (r *Registry) question(ctx context.Context, ws membership.Witnesses) {
 		for _, w := range ended {
 			r.connectionEnded(w)
 		}
-		if err != nil && !errors.Is(err, errAsking) && ctx.Err() == nil && !r.unanswered.Swap(true) {
+		if errors.Is(err, ErrNotAsked) && !r.unasked.Swap(true) {
 			r.log.Info("NATS can't be asked whether a node's connections have ended: one that died unnoticed is known to be dead when it has been silent for some time",
 				"after", r.timing.Judge, "reason", err)
 		}

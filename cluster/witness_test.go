@@ -1,10 +1,13 @@
 package cluster_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -248,6 +251,40 @@ func TestUnnoticedDeath(t *testing.T) {
 				}
 				leave(t, r2)
 			})
+		})
+	}
+}
+
+// That NATS can't be asked is said once, with what to do; that it did not answer, not
+// at all: it may the next time.
+func TestUnaskedIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	for mum, want := range map[error]int{
+		fmt.Errorf("%w: not permitted", cluster.ErrNotAsked): 1,
+		errors.New("no connection"):                          0,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log bytes.Buffer
+			m, nats := cluster.NewMemory(), newFakeNATS("A", "B")
+			nats.quiet, nats.mum = true, mum
+			r1 := joinLinked(t, m.Open(), "n1", &fakeLinks{fakeNATS: nats})
+			<-time.After(5 * time.Second)
+			if err := r1.Close(); err != nil { // as a crash would
+				t.Fatal(err)
+			}
+			r2, err := cluster.Join(t.Context(), m.Open(), cluster.NodeInfo{
+				Node: "n2", Links: &fakeLinks{fakeNATS: nats}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			down := make(chan error, 1)
+			r2.Follow(r1.Incarnation(), func(reason error) { down <- reason })
+			<-down
+			leave(t, r2)
+			if got := strings.Count(log.String(), mum.Error()); got != want || nats.asked < 5 {
+				t.Errorf("%v: got it said %d times in %d questions, want %d times in many", mum, got, nats.asked, want)
+			}
 		})
 	}
 }

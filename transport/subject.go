@@ -22,6 +22,7 @@ const pythonCluster = "agent"
 //	civitas.dev.rp.<kind>.<key>                copies of the records, as they change
 //	civitas.dev.ev.<event>                     lifecycle events
 //	$SRV.<verb>[.civitas-dev[.<id>]]           NATS's own, for those who look for services
+//	$SYS.REQ.ACCOUNT.PING.CONNZ                NATS's own, for those who ask about connections
 //
 // It is immutable; the zero value is not usable, see [NewSubjects]. The
 // methods do not check the names given to them: whoever takes a name from a
@@ -30,6 +31,10 @@ type Subjects struct {
 	cluster string
 	root    string // "civitas.<cluster>."
 }
+
+// Connections is where each NATS server answers a client about the connections of the
+// client's account, those that have ended lately among them.
+const Connections = "$SYS.REQ.ACCOUNT.PING.CONNZ"
 
 // NewSubjects refuses a cluster name that is no single NATS token, and
 // "agent", which is python-civitas's.
