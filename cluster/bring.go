@@ -9,9 +9,10 @@ import (
 // MarkStopped has the record of a child of the cluster's tree say that it is down
 // for good, or, with a zero Stop, that it is not any more.
 //
-// ErrNotFound: there is no such record, or it says that the child was removed. ErrUnavailable: the store did not answer
-// until ctx ended, or for five seconds if that has no deadline; the record may
-// say it or not. Else the sequence is that of the record that says it.
+// ErrNotFound: there is no such record, or it says that the child was removed.
+// ErrUnavailable: the store did not answer until ctx ended, or for five seconds if
+// that has no deadline; the record may say it or not. Else the sequence is that of the
+// record that says it.
 func (r *Registry) MarkStopped(ctx context.Context, child string, stop Stop) (seq uint64, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -51,9 +52,9 @@ func (r *Registry) markStopped(ctx context.Context, e Entry, is bool, stop Stop)
 	return r.store.Update(ctx, e.Key, value, e.Seq)
 }
 
-// Bring writes a child of the cluster's tree to the records if it is not there,
-// or was removed, and returns the record that holds, and its sequence. One that is done on this
-// node, in an earlier life of that, is to run once more.
+// Bring writes a child of the cluster's tree to the records if it is not there, or
+// was removed, and returns the record that holds, and its sequence. One that is done
+// on this node, in an earlier life of that, is to run once more.
 //
 // ErrUnavailable: the store did not answer until ctx ended, or for five seconds if
 // that has no deadline.
@@ -85,9 +86,9 @@ func (r *Registry) bring(ctx context.Context, s SpecRecord, e Entry, is bool) (S
 	}
 }
 
-// compareAndSet has do write a record in the place of what was read, until it has,
-// or its error is not one that goes away. The entry of a record that is not there has the sequence of its
-// deletion.
+// compareAndSet has do write a record in the place of what was read, until it has, or
+// its error is not one that goes away. The entry of a record that is not there has the
+// sequence of its deletion.
 func (r *Registry) compareAndSet(ctx context.Context, k Key, do func(e Entry, is bool) error) error {
 	for {
 		e, err := r.store.Get(ctx, k)

@@ -225,7 +225,8 @@ func (t *term) child(name string) (Child, bool) {
 	}
 	rec := t.specs[name].record
 	return Child{
-		SpecRecord: rec, State: state.Phase.String(), On: state.On, OnNode: t.homes[state.On], Runs: state.Revision, Seq: t.specs[name].seq, Why: state.Reason,
+		SpecRecord: rec, Seq: t.specs[name].seq, State: state.Phase.String(), On: state.On, OnNode: t.core.Node(state.On),
+		Runs: state.Revision, Why: state.Reason,
 		Listed: rec.Stopped && t.core.Lives(rec.StoppedBy),
 	}, true
 }

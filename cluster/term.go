@@ -32,7 +32,6 @@ type term struct {
 	began   bool // the core has been told of all that was on record
 	specs   map[string]spec
 	nodes   map[string]uint64 // the sequence of each node's record
-	homes   map[string]string // the nodes' names, by incarnation
 	follows map[string]func() // by incarnation
 	lanes   map[string]*lane  // of work under way, by incarnation; "" is of reads
 	reading map[Key]bool
@@ -63,7 +62,7 @@ type lane struct {
 func newTerm(c *Coordinator) *term {
 	t := &term{
 		c: c, r: c.r, ended: make(chan struct{}), core: placement.New(c.r.self.Incarnation), ring: newBell(),
-		specs: map[string]spec{}, nodes: map[string]uint64{}, homes: map[string]string{}, follows: map[string]func(){}, lanes: map[string]*lane{},
+		specs: map[string]spec{}, nodes: map[string]uint64{}, follows: map[string]func(){}, lanes: map[string]*lane{},
 		reading: map[Key]bool{}, stops: map[string]bool{}, waiters: map[string][]*waiter{}, absent: map[string]bool{},
 	}
 	t.life, t.end = context.WithCancel(c.life)
@@ -226,7 +225,6 @@ func (t *term) nodeChanged(ch Change) {
 	if err != nil || rec.Offer == nil {
 		return
 	}
-	t.homes[rec.Incarnation] = rec.Node
 	t.step(placement.MemberSet{Member: placement.Member{
 		Incarnation: rec.Incarnation, Node: rec.Node, Labels: rec.Offer.Labels,
 		Types: setOf(rec.Offer.Types), Own: setOf(rec.Offer.Own), Leaving: rec.Offer.Leaving,
@@ -424,7 +422,6 @@ func (t *term) follow(incarnation string) {
 		t.post(func() {
 			t.unfollow(incarnation)
 			t.step(placement.MemberGone{Incarnation: incarnation})
-			delete(t.homes, incarnation)
 		})
 	})
 	t.work.Go(func() {

@@ -130,11 +130,7 @@ func (a *admin) stopChild(ctx *genserver.Context, m askStopChild, reply genserve
 		return about(supervisor.ErrNotFound, m.Name, errors.New("the node takes no children"))
 	}
 	a.apart(ctx, func(ctx context.Context) {
-		if err := p.stop(ctx, m.Name); err != nil {
-			reply.Fail(err)
-			return
-		}
-		reply.Send(genserver.Map{})
+		answer(reply, genserver.Map{}, p.stop(ctx, m.Name))
 	})
 	return nil
 }
@@ -147,11 +143,7 @@ func (a *admin) place(ctx *genserver.Context, m askPlace, reply genserver.Reply[
 	}
 	a.apart(ctx, func(ctx context.Context) {
 		children, err := p.lead.Place(ctx, m.Node, m.Incarnation, m.Children)
-		if err != nil {
-			reply.Fail(err)
-			return
-		}
-		reply.Send(placements{placedChildren(children)})
+		answer(reply, placements{placedChildren(children)}, err)
 	})
 	return nil
 }

@@ -94,8 +94,8 @@ func (v *Violation) Error() string {
 type Stats struct {
 	Events, Verdicts, Takeovers, Lost, Closed, Starts int
 	// Fast counts the verdicts by witnesses' ends, Told the ends that servers told those
-	// who asked, Calls the calls that were
-	// replied to, Unknown those that may or may not have been done.
+	// who asked, Calls the calls that were replied to, Unknown those that may or may not
+	// have been done.
 	Fast, Told, Calls, Unknown int
 	// Terms counts the times that a process began to lead, Orders its orders to start
 	// a child, and Stale those that a node got of one that did not lead any more.

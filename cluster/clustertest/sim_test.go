@@ -33,7 +33,7 @@ func TestSimulation(t *testing.T) {
 	t.Logf("%d schedules from seed %d in %v, %.0f a minute: %+v", schedules, base, took, float64(schedules)/took.Minutes(), total)
 	if total.Verdicts == 0 || total.Fast == 0 || total.Takeovers == 0 || total.Lost == 0 || total.Closed == 0 ||
 		total.Starts == 0 || total.Calls == 0 || total.Unknown == 0 || total.Terms == 0 || total.Orders == 0 || total.Stale == 0 ||
-		total.Changes == 0 || total.Removals == 0 || total.Replaced == 0 {
+		total.Told == 0 || total.Changes == 0 || total.Removals == 0 || total.Replaced == 0 {
 		t.Errorf("got %+v, want some of everything: the schedules test nothing", total)
 	}
 	if total.Unchecked > 0 {

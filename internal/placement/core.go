@@ -110,6 +110,14 @@ func (c *Core) Lives(incarnation string) bool {
 	return h != nil && h.lives
 }
 
+// Node is the name of an incarnation's node, if it offers to take children.
+func (c *Core) Node(incarnation string) string {
+	if h := c.hosts[incarnation]; h != nil && h.offer != nil {
+		return h.offer.Node
+	}
+	return ""
+}
+
 // Next is when a [Tick] is wanted; false for never.
 func (c *Core) Next() (Time, bool) { return c.waits.next() }
 
@@ -337,6 +345,7 @@ func (c *Core) unwanted(ch *child) bool {
 // outdated tells whether what runs, or ran last, was started by an older spec.
 func (ch *child) outdated() bool { return ch.spec != nil && ch.revision < ch.spec.Revision }
 
+// stop orders that, again and again until the child has another owner, or none.
 func (c *Core) stop(ch *child) {
 	if c.now >= ch.stopAt {
 		ch.stopAt = c.now + stopAgain
