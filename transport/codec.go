@@ -114,7 +114,7 @@ func (e *encoding) appendAny(v any) error {
 	if m, ok := v.(genserver.Map); ok {
 		v = map[string]any(m)
 	}
-	if holdsForm(v) {
+	if holdsForm(v, 0) {
 		x, err := throughJSON(v)
 		if err != nil {
 			return err

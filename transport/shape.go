@@ -102,6 +102,8 @@ var (
 	spoken = memo{ask: func(t reflect.Type) bool { return jsonForm(t) || has(t, marshaler) }}
 	// heard remembers which read it themselves.
 	heard = memo{ask: jsonForm}
+	// looped remembers which can hold values of themselves.
+	looped = memo{ask: func(t reflect.Type) bool { return findLoop(t, map[reflect.Type]bool{}) }}
 )
 
 func findShaped(t reflect.Type, seen map[reflect.Type]bool) bool {
@@ -131,6 +133,29 @@ func findShaped(t reflect.Type, seen map[reflect.Type]bool) bool {
 	return false
 }
 
+// findLoop reports whether a type holds itself, or another that does. within has the
+// types on the way to it as true, and those that are known to hold none as false.
+func findLoop(t reflect.Type, within map[reflect.Type]bool) bool {
+	if on, known := within[t]; known {
+		return on
+	}
+	within[t] = true
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		if findLoop(t.Elem(), within) {
+			return true
+		}
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if f := t.Field(i); untyped.Field(f) && findLoop(f.Type, within) {
+				return true
+			}
+		}
+	}
+	within[t] = false
+	return false
+}
+
 func tagOf(f reflect.StructField) (name, options string) {
 	name, options, _ = strings.Cut(f.Tag.Get("json"), ",")
 	return name, options
@@ -147,29 +172,33 @@ func hasOption(options, option string) bool {
 
 // holdsForm reports whether a value takes the way through JSON: for its type, or for
 // something that it has behind an interface. Of what most Maps hold it is known at
-// once that it does not.
-func holdsForm(v any) bool {
+// once that it does not. What is too deep for whoever reads it takes that way too, for
+// it may have no end, which JSON finds out.
+func holdsForm(v any, depth int) bool {
+	if depth > MaxDepth {
+		return true
+	}
 	switch v := v.(type) {
 	case nil, bool, string, []byte, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64,
 		float32, float64, time.Time, time.Duration, []string:
 		return false
 	case genserver.Map:
-		return holdsForm(map[string]any(v))
+		return holdsForm(map[string]any(v), depth)
 	case map[string]any:
 		for _, e := range v {
-			if holdsForm(e) {
+			if holdsForm(e, depth+1) {
 				return true
 			}
 		}
 		return false
 	case []any:
-		return slices.ContainsFunc(v, holdsForm)
+		return slices.ContainsFunc(v, func(e any) bool { return holdsForm(e, depth+1) })
 	default:
-		return holdsShaped(reflect.ValueOf(v))
+		return holdsShaped(reflect.ValueOf(v), depth)
 	}
 }
 
-func holdsShaped(v reflect.Value) bool {
+func holdsShaped(v reflect.Value, depth int) bool {
 	if !v.IsValid() {
 		return false
 	}
@@ -177,29 +206,32 @@ func holdsShaped(v reflect.Value) bool {
 	if shapes.of(t) {
 		return true
 	}
-	if !untyped.In(t) || has(t, ownForms) {
+	switch {
+	case depth > MaxDepth:
+		return true
+	case !untyped.In(t) && !looped.of(t), has(t, ownForms):
 		return false
 	}
 	switch t.Kind() {
 	case reflect.Interface:
-		return !v.IsNil() && holdsForm(v.Elem().Interface())
+		return !v.IsNil() && holdsForm(v.Elem().Interface(), depth+1)
 	case reflect.Pointer:
-		return holdsShaped(v.Elem())
+		return holdsShaped(v.Elem(), depth+1)
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
-			if holdsShaped(v.Index(i)) {
+			if holdsShaped(v.Index(i), depth+1) {
 				return true
 			}
 		}
 	case reflect.Map:
 		for it := v.MapRange(); it.Next(); {
-			if holdsShaped(it.Value()) {
+			if holdsShaped(it.Value(), depth+1) {
 				return true
 			}
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if untyped.Field(t.Field(i)) && holdsShaped(v.Field(i)) {
+			if untyped.Field(t.Field(i)) && holdsShaped(v.Field(i), depth) {
 				return true
 			}
 		}

@@ -213,6 +213,26 @@ func TestMsgPackFormsWithinMaps(t *testing.T) {
 	}
 }
 
+// A value that holds itself is refused: the stack would have no end, and the process one.
+func TestMsgPackRefusesWhatHoldsItself(t *testing.T) {
+	t.Parallel()
+	type box struct{ V any }
+	type link struct{ Next *link }
+	type folder struct{ Parts []folder }
+	loop, parts := &link{}, folder{make([]folder, 1)}
+	loop.Next, parts.Parts[0] = loop, parts
+	m, list, b := genserver.Map{}, make([]any, 1), &box{}
+	m["self"], list[0], b.V = m, list, b
+	for _, v := range []any{m, genserver.Map{"list": list}, b, genserver.Map{"box": b}, loop, parts} {
+		if _, err := transport.MsgPack.Encode(v); err == nil {
+			t.Errorf("%T: got nil, want an error", v)
+		}
+	}
+	if _, err := transport.MsgPack.Encode(link{&link{&link{}}}); err != nil {
+		t.Errorf("a chain that ends: got %v, want nil", err)
+	}
+}
+
 // parcel takes the way through JSON.
 type parcel struct {
 	Price  money
