@@ -85,8 +85,9 @@ func (s *sim) checkChange(k simKey, write simRecord) {
 }
 
 // undisturbed is how long an owner must have been on record for every leader whose
-// gate is open, and that was neither frozen nor cut off in its term, to have read of it:
-// reads are up to 10 s old here, and the store is away for up to 9 s.
+// gate is open, that was neither frozen nor cut off in its term, and that has known the
+// child for as long, to have read of it: reads are up to 10 s old here, and the store
+// is away for up to 9 s. The owners of children that it doesn't know nobody reads.
 const undisturbed = 30 * time.Second
 
 // checkStart holds when a leader gives an order: for a node that may run the child,
@@ -96,7 +97,7 @@ func (s *sim) checkStart(t *simTerm, spec placement.Spec, on string) {
 		s.violate("P1: %s orders %s on %s, which may not run it", t.p.label, spec.Name, on)
 	}
 	own := s.store.last(simKey{'o', spec.Owned})
-	since := own.at
+	since := max(own.at, t.learned[spec.Name])
 	if disturbed := max(t.p.frozenUntil, s.apart[t.p.node]); disturbed > t.at {
 		since = max(since, disturbed)
 	}

@@ -18,6 +18,7 @@ type simTerm struct {
 	begun   bool
 	box     []func()                  // what is told before
 	specs   map[string]placement.Spec // as the core knows them
+	learned map[string]time.Duration  // when it was told of those that its first reading lacked, in true time
 	seqs    map[simKey]uint64         // of what the core was told of specs and nodes
 	follows map[string]func()
 	reading map[simKey]bool
@@ -26,7 +27,7 @@ type simTerm struct {
 
 func newSimTerm(p *simProc) *simTerm {
 	return &simTerm{
-		p: p, at: p.s.now, core: placement.New(p.incarnation), specs: map[string]placement.Spec{}, seqs: map[simKey]uint64{},
+		p: p, at: p.s.now, core: placement.New(p.incarnation), specs: map[string]placement.Spec{}, learned: map[string]time.Duration{}, seqs: map[simKey]uint64{},
 		follows: map[string]func(){}, reading: map[simKey]bool{},
 	}
 }
@@ -122,6 +123,9 @@ func (t *simTerm) changed(k simKey, r simRecord) {
 		t.step(placement.Owned{Name: k.name, Incarnation: r.holder, Seq: r.seq, Child: k.name, Revision: r.revision})
 	case r.deleted:
 	case k.kind == 'c':
+		if _, known := t.specs[k.name]; !known && t.begun {
+			t.learned[k.name] = t.p.s.now
+		}
 		t.specs[k.name] = *r.spec
 		spec := *r.spec
 		if t.p.s.faults.OldSpecs {
