@@ -7,10 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/civitas-go/civitas/cluster"
@@ -49,12 +46,12 @@ waits for whoever takes the name over.`,
 	return cmd
 }
 
-// ownerPause is between two attempts at a name whose owner does not take its calls.
-const ownerPause = 100 * time.Millisecond
-
 // call waits for a name that nobody takes calls for, if it's on record: its owner will
 // serve it again, or the next one will.
 func (c *client) call(ctx context.Context, conn *transport.NATS, m message) ([]byte, error) {
+	owner := &ownerWait{server: m.server, timeout: c.nats.timeout, read: func(ctx context.Context) (cluster.Ownership, error) {
+		return cluster.ReadOwner(ctx, conn, c.cluster, m.server)
+	}}
 	for {
 		reply, err := conn.Request(ctx, transport.Msg{
 			Subject: m.subject,
@@ -63,7 +60,10 @@ func (c *client) call(ctx context.Context, conn *transport.NATS, m message) ([]b
 		})
 		switch {
 		case errors.Is(err, transport.ErrNoResponders):
-			if err := c.awaitOwner(ctx, conn, m.server); err != nil {
+			switch err := owner.wait(ctx); {
+			case errors.Is(err, cluster.ErrNotFound):
+				return nil, c.unknown(m.server)
+			case err != nil:
 				return nil, err
 			}
 			continue
@@ -74,38 +74,6 @@ func (c *client) call(ctx context.Context, conn *transport.NATS, m message) ([]b
 		}
 		return reply.Data, transport.PublicError(reply)
 	}
-}
-
-// awaitOwner returns nil when it's time for another attempt at a name on record.
-func (c *client) awaitOwner(ctx context.Context, conn *transport.NATS, server string) error {
-	owner, err := cluster.ReadOwner(ctx, conn, c.cluster, server)
-	if errors.Is(err, cluster.ErrNotFound) || noRecords(err) {
-		return c.unknown(server)
-	}
-	select {
-	case <-time.After(ownerPause):
-		return nil
-	case <-ctx.Done():
-	}
-	switch {
-	case !errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return ctx.Err()
-	case err != nil:
-		return coded(exitUnreachable, fmt.Errorf("nobody takes the calls for %s, and whether there is such a server is not known: %w", server, err))
-	default:
-		return coded(exitUnreachable, fmt.Errorf("nobody takes the calls for %s, which is node %s's (incarnation %s): that has crashed, or is cut off, "+
-			"and none has taken the name over within %v; the call was not delivered", server, owner.Node, owner.Incarnation, c.nats.timeout))
-	}
-}
-
-// noRecords reports that this NATS can't have the records of any cluster.
-func noRecords(err error) bool {
-	for _, e := range []error{nats.ErrNoResponders, jetstream.ErrJetStreamNotEnabled, jetstream.ErrJetStreamNotEnabledForAccount} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 // printReply writes a reply as one line.
