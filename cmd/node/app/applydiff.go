@@ -13,7 +13,7 @@ import (
 	"github.com/civitas-go/civitas/topology"
 )
 
-// notShown is in the place of what a variable of the file may have stood for.
+// notShown is in the place of what a variable of a file may have stood for.
 const notShown = "(not shown)"
 
 // compareChild tells what a file has otherwise than a child's record; of one that is
@@ -35,8 +35,11 @@ func compareChild(root topology.Branch, want cluster.SpecRecord, is *cluster.Rec
 		if c.Old == c.New {
 			continue
 		}
-		if written := secret[field]; written != "" {
+		switch written := secret[field]; {
+		case written != "":
 			c.Old, c.New = notShown, written
+		case c.New == "" && strings.HasPrefix(field, "config."): // how the earlier file had it is not known
+			c.Old = notShown
 		}
 		changes = append(changes, c)
 	}
