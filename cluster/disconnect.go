@@ -19,21 +19,22 @@ type disconnect struct {
 		ID string `json:"id"`
 	} `json:"server"`
 	Client struct {
-		ID uint64 `json:"id"`
+		ID      uint64 `json:"id"`
+		Account string `json:"acc"`
 	} `json:"client"`
 }
 
-// parseDisconnect reads which connection has ended. What is no notice of NATS's
-// is passed over.
-func parseDisconnect(data []byte) (Witness, bool) {
+// parseDisconnect reads which connection has ended, and which account it was of. What
+// is no notice of NATS's is passed over.
+func parseDisconnect(data []byte) (w Witness, account string, ok bool) {
 	var d disconnect
 	if len(data) > mostDisconnect || json.Unmarshal(data, &d) != nil || d.Type != disconnectType {
-		return Witness{}, false
+		return Witness{}, "", false
 	}
 	if name.CheckToken("server", d.Server.ID) != nil || d.Client.ID == 0 {
-		return Witness{}, false
+		return Witness{}, "", false
 	}
-	return Witness{Server: d.Server.ID, Client: d.Client.ID}, true
+	return Witness{Server: d.Server.ID, Client: d.Client.ID}, d.Client.Account, true
 }
 
 // notice is that of the connection's end, as anyone could write it.

@@ -34,10 +34,18 @@ type connections struct {
 	} `json:"data"`
 }
 
+// globalAccount is where a server has the connections that are being made, and those of
+// clients that have no other account.
+const globalAccount = "$G"
+
+// errGlobal is for clients of the global account. A server forgets its connections as they
+// end, so the answer would say nothing; and nats-server 2.15 reads what is being
+// written of those that are being made.
+var errGlobal = fmt.Errorf("%w: this node's user is in the global account, whose connections servers forget as they end", ErrNotAsked)
+
 // parseConnections reads which server answers, and whether it says that a client's
 // connection to it has ended. That it does not know one says nothing: it may have
-// forgotten it, or the connection may be of another account. Of the global account's
-// a server forgets them all.
+// forgotten it, or the connection may be of another account.
 func parseConnections(data []byte, client uint64) (server string, ended bool) {
 	var c connections
 	if len(data) > mostConnections || json.Unmarshal(data, &c) != nil {
@@ -101,6 +109,9 @@ func (l *natsLinks) asks(reason error) {
 	l.noAnswers = reason
 }
 
+// noRequest is refused by the servers before they look at any connection.
+var noRequest = []byte("?")
+
 // mayAsk finds out, by a connection like the node's own, whether servers may be asked
 // about connections, and whether nobody but them can answer. The reason is an
 // [ErrNotAsked]; any other error says that it could not be found out.
@@ -114,7 +125,7 @@ func (w *natsWitness) mayAsk(ctx context.Context) (reason, err error) {
 	if !w.refused("Subscription") {
 		return fmt.Errorf("%w: any client may subscribe to %s and answer in a server's place; deny it to this node's user and all others", ErrNotAsked, transport.Connections), nil
 	}
-	if err := w.nc.PublishRequest(transport.Connections, w.nc.NewInbox(), nil); err != nil {
+	if err := w.nc.PublishRequest(transport.Connections, w.nc.NewInbox(), noRequest); err != nil {
 		return nil, err
 	}
 	if err := w.Ping(ctx); err != nil {

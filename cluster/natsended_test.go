@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/civitas-go/civitas/cluster"
+	"github.com/civitas-go/civitas/internal/natsserver"
 	"github.com/civitas-go/civitas/internal/natstest"
 	"github.com/civitas-go/civitas/transport"
 )
@@ -130,6 +131,37 @@ accounts {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// Of the global account's connections, which all have at first, servers are not asked:
+// they tell none that has ended, and read them while they are being made.
+func TestEndedInTheGlobalAccount(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, natsserver.Options{DisconnectEvents: disconnects})
+	links := linksOf(t, dial(t, transport.NATSOptions{InProcess: s}))
+	for range 10 {
+		witnessed := make(chan struct{})
+		go func() {
+			defer close(witnessed)
+			for range 20 {
+				if w, err := links.DialWitness(t.Context(), nil); err != nil {
+					t.Errorf("DialWitness: got %v, want nil", err)
+				} else {
+					w.Close()
+				}
+			}
+		}()
+		stop, err := links.Disconnects(t.Context(), func(cluster.Witness) {}, func(error) {})
+		<-witnessed
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = links.Ended(t.Context(), []cluster.Witness{{Server: s.ID(), Client: 1}})
+		if !errors.Is(err, cluster.ErrNotAsked) || !strings.Contains(err.Error(), "global account") {
+			t.Errorf("got %v, want %v for the global account", err, cluster.ErrNotAsked)
+		}
+		stop()
 	}
 }
 

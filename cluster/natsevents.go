@@ -34,12 +34,12 @@ type natsEvents struct {
 	end  context.CancelFunc
 	done chan struct{} // closed when keep has returned
 
-	mu      sync.Mutex    // held while fn runs
-	ended   bool          // guarded by mu
-	proven  bool          // guarded by mu
-	held    []Witness     // guarded by mu; told while it is not proven
-	probe   Witness       // guarded by mu; the connection whose end is awaited
-	arrived chan struct{} // guarded by mu; closed at the notice of its end
+	mu      sync.Mutex  // held while fn runs
+	ended   bool        // guarded by mu
+	proven  bool        // guarded by mu
+	held    []Witness   // guarded by mu; told while it is not proven
+	probe   Witness     // guarded by mu; the connection whose end is awaited
+	arrived chan string // guarded by mu; gets the account that the notice of its end names
 }
 
 // Disconnects also proves that the notices are NATS's own: it has a connection
@@ -135,7 +135,10 @@ func (e *natsEvents) prove(ctx context.Context) error {
 	t := time.NewTimer(noticeLimit)
 	defer t.Stop()
 	select {
-	case <-arrived:
+	case account := <-arrived:
+		if account == globalAccount {
+			noAnswers = errGlobal
+		}
 		e.links.asks(noAnswers)
 		e.trust()
 		return nil
@@ -146,16 +149,16 @@ func (e *natsEvents) prove(ctx context.Context) error {
 	}
 }
 
-// await is closed when the end of a connection is told. One is awaited at a time.
-func (e *natsEvents) await(w Witness) <-chan struct{} {
+// await gets a connection's account when its end is told. One is awaited at a time.
+func (e *natsEvents) await(w Witness) <-chan string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.probe, e.arrived = w, make(chan struct{})
+	e.probe, e.arrived = w, make(chan string, 1)
 	return e.arrived
 }
 
 func (e *natsEvents) deliver(m transport.Msg) {
-	w, ok := parseDisconnect(m.Data)
+	w, account, ok := parseDisconnect(m.Data)
 	if !ok {
 		return
 	}
@@ -163,7 +166,7 @@ func (e *natsEvents) deliver(m transport.Msg) {
 	defer e.mu.Unlock()
 	switch {
 	case w == e.probe:
-		close(e.arrived)
+		e.arrived <- account
 		e.probe = Witness{}
 	case e.ended:
 	case e.proven:

@@ -22,18 +22,12 @@ func (a anyone) Check(c server.ClientAuthentication) bool {
 	return true
 }
 
-// connections is where servers, and nobody else, answer clients about connections.
-const connections = "$SYS.REQ.ACCOUNT.PING.CONNZ"
-
-// guard keeps clients from publishing to the subject of the disconnect events, and
-// from answering in the server's place, and has the server notice silent ones.
+// guard keeps clients from publishing to the subject of the disconnect events, and has
+// the server notice silent ones.
 func guard(o *server.Options, subject string) {
 	user := &server.User{
-		Username: "anyone",
-		Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Deny: []string{subject}},
-			Subscribe: &server.SubjectPermission{Deny: []string{connections}},
-		},
+		Username:    "anyone",
+		Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{subject}}},
 	}
 	o.CustomClientAuthentication = anyone{user}
 	o.Users, o.NoAuthUser = []*server.User{user}, user.Username // clients are told that they need show nothing
