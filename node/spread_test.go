@@ -189,6 +189,12 @@ func TestChildrenOfACrashedNode(t *testing.T) {
 					t.Errorf("%s: got %+v after the crash of %s, it was %+v", name, is, dead, was)
 				}
 			}
+			after := owners(t, brings, names...)
+			for _, count := range after {
+				if len(after) != 3 || count != 3 {
+					t.Errorf("victim %d: got %v, want nine on three nodes, evenly", victim, after)
+				}
+			}
 			for _, n := range append(nodes, brings) {
 				_ = n.Stop(soon(t))
 			}
