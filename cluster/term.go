@@ -16,6 +16,9 @@ const (
 	atOnce = 16
 	// repairMost is how many of the children's records are read at each repair, in turn.
 	repairMost = 200
+	// musterMost is how long what has no owner waits for the nodes whose life is not
+	// proven yet.
+	musterMost = 200 * time.Millisecond
 )
 
 // term is the time for which a node leads. One goroutine has all of its state:
@@ -33,6 +36,7 @@ type term struct {
 	specs   map[string]spec
 	nodes   map[string]uint64 // the sequence of each node's record
 	follows map[string]func() // by incarnation
+	unsure  map[string]bool   // of those followed: not known yet to live, or to have ended
 	lanes   map[string]*lane  // of work under way, by incarnation; "" is of reads
 	reading map[Key]bool
 	stops   map[string]bool // of children, under way
@@ -62,7 +66,8 @@ type lane struct {
 func newTerm(c *Coordinator) *term {
 	t := &term{
 		c: c, r: c.r, ended: make(chan struct{}), core: placement.New(c.r.self.Incarnation), ring: newBell(),
-		specs: map[string]spec{}, nodes: map[string]uint64{}, follows: map[string]func(){}, lanes: map[string]*lane{},
+		specs: map[string]spec{}, nodes: map[string]uint64{}, follows: map[string]func(){},
+		unsure: map[string]bool{}, lanes: map[string]*lane{},
 		reading: map[Key]bool{}, stops: map[string]bool{}, waiters: map[string][]*waiter{}, absent: map[string]bool{},
 	}
 	t.life, t.end = context.WithCancel(c.life)
@@ -87,6 +92,9 @@ func (t *term) run() {
 	if !t.load() {
 		return
 	}
+	t.muster()
+	t.began = true
+	t.step(placement.Begun{})
 	repair := time.NewTicker(placement.RepairEvery)
 	defer repair.Stop()
 	timer := time.NewTimer(0)
@@ -141,8 +149,6 @@ func (t *term) load() bool {
 	for t.life.Err() == nil {
 		err := t.loadOnce()
 		if err == nil {
-			t.began = true
-			t.step(placement.Begun{})
 			return true
 		}
 		t.r.log.Warn("the leader can't read the records yet", "error", err)
@@ -182,6 +188,24 @@ func (t *term) loadOnce() error {
 	}
 	done = true
 	return nil
+}
+
+// muster waits until it is known who lives, but not for long. Who may be dead is given no
+// children, so all that have no owner would go to those who are met first: the leader
+// itself above all.
+func (t *term) muster() {
+	late := time.NewTimer(musterMost)
+	defer late.Stop()
+	for len(t.unsure) > 0 {
+		select {
+		case <-t.ring:
+			t.empty()
+		case <-late.C:
+			return
+		case <-t.life.Done():
+			return
+		}
+	}
 }
 
 func (t *term) specChanged(ch Change) {
@@ -424,12 +448,12 @@ func (t *term) follow(incarnation string) {
 			t.step(placement.MemberGone{Incarnation: incarnation})
 		})
 	})
+	t.unsure[incarnation] = true
 	t.work.Go(func() {
-		if status, _, err := t.r.statusOf(t.life, incarnation); err != nil || status.Ended() {
-			return
-		}
+		status, _, err := t.r.statusOf(t.life, incarnation)
 		t.post(func() {
-			if t.follows[incarnation] != nil {
+			delete(t.unsure, incarnation)
+			if err == nil && !status.Ended() && t.follows[incarnation] != nil {
 				t.lives(incarnation)
 			}
 		})
@@ -447,6 +471,7 @@ func (t *term) lives(incarnation string) {
 func (t *term) unfollow(incarnation string) {
 	if stop := t.follows[incarnation]; stop != nil {
 		delete(t.follows, incarnation)
+		delete(t.unsure, incarnation)
 		stop()
 	}
 }

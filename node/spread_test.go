@@ -202,6 +202,41 @@ func TestChildrenOfACrashedNode(t *testing.T) {
 	})
 }
 
+// What a leader has run that leaves is spread evenly: whoever leads then waits until it
+// knows who else lives.
+func TestChildrenOfALeaderThatLeaves(t *testing.T) {
+	for range 5 {
+		synctest.Test(t, func(t *testing.T) {
+			m := node.NewMemory()
+			var children []supervisor.Child
+			var names []string
+			for i := range 12 {
+				names = append(names, fmt.Sprintf("box%d", i))
+				children = append(children, supervisor.Child{Name: names[i], Run: Box.With(hooks{}), Scope: supervisor.Cluster})
+			}
+			var nodes []*node.Node
+			for _, name := range []string{"leads", "n1", "n2"} {
+				cfg := config(name, m)
+				cfg.Types = []genserver.Type{Box}
+				nodes = append(nodes, start(t, cfg))
+			}
+			<-time.After(3 * time.Second) // until all have heard of each other
+			nodes = append(nodes, start(t, config("n3", m, children...)))
+			<-time.After(3 * time.Second)
+			if got := owners(t, nodes[1], names...); got["leads"] != 3 {
+				t.Fatalf("got %v, want three on each", got)
+			}
+			stop(t, nodes[0])
+			for _, name := range names {
+				noErr(t, "call", receive(t, "call", served(nodes[1].Ref(name))))
+			}
+			if got := owners(t, nodes[1], names...); got["n1"] != 4 || got["n2"] != 4 || got["n3"] != 4 {
+				t.Errorf("got %v, want four on each", got)
+			}
+		})
+	}
+}
+
 // A child without a node waits for one, and holds nobody back.
 func TestUnplaceable(t *testing.T) {
 	onBoth(t, func(t *testing.T, nats node.Connector) {
