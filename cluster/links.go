@@ -45,7 +45,7 @@ type WitnessConn interface {
 }
 
 // ErrNotAsked means that NATS servers are not asked about connections: this node's
-// user may not, or others could answer in their place.
+// user may not, others could answer in their place, or the answer would say nothing.
 var ErrNotAsked = errors.New("NATS is not asked about connections")
 
 // ErrNoEvents means that this NATS does not tell of the ends of connections.

@@ -34,10 +34,11 @@ func TestThreeServersKeepTheRecords(t *testing.T) {
 	}
 	defer s.Close()
 	k := cluster.Key{Kind: cluster.KindOwner, Name: "a"}
-	seq, err := s.Create(ctx, k, []byte("one"))
-	for errors.Is(err, cluster.ErrUnavailable) && pause(ctx) { // this server has not heard of the new stream's leader
+	var seq uint64
+	eventually(t, "this server has heard of the new stream's leader", func() bool {
 		seq, err = s.Create(ctx, k, []byte("one"))
-	}
+		return !errors.Is(err, cluster.ErrUnavailable)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,22 +59,13 @@ func TestThreeServersKeepTheRecords(t *testing.T) {
 			ns.WaitForShutdown()
 		}
 	}
-	_, err = s.Update(ctx, k, []byte("two"), seq)
-	for err != nil && pause(ctx) {
-		_, err = s.Update(ctx, k, []byte("two"), seq)
+	for ctx.Err() == nil {
+		if _, err = s.Update(ctx, k, []byte("two"), seq); err == nil {
+			break
+		}
 	}
 	if err != nil {
 		t.Errorf("update after the leader's end: got %v, want nil", err)
-	}
-}
-
-// pause waits a little, and reports false when ctx has ended.
-func pause(ctx context.Context) bool {
-	select {
-	case <-time.After(20 * time.Millisecond):
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -27,7 +27,8 @@ type simTerm struct {
 
 func newSimTerm(p *simProc) *simTerm {
 	return &simTerm{
-		p: p, at: p.s.now, core: placement.New(p.incarnation), specs: map[string]placement.Spec{}, learned: map[string]time.Duration{}, seqs: map[simKey]uint64{},
+		p: p, at: p.s.now, core: placement.New(p.incarnation),
+		specs: map[string]placement.Spec{}, learned: map[string]time.Duration{}, seqs: map[simKey]uint64{},
 		follows: map[string]func(){}, reading: map[simKey]bool{},
 	}
 }
